@@ -1,0 +1,14 @@
+import { FettleError } from "../src/errors/fettle-error.ts";
+import type { Command } from "./command.ts";
+
+export const command: Command = {
+  name: "work",
+  summary: "being written",
+  positionals: "[...rest]",
+  flags: [],
+  examples: [],
+  exits: [],
+  async run() {
+    throw new FettleError("cli.bad-value", "Cannot run work: it is being written.");
+  },
+};

@@ -1,0 +1,110 @@
+// engines/ owns how each kind of engine is launched and spoken to. Takes: its part of the config; then single jobs.
+// Gives: services for the plan (pure) and an `Engine` connection. Must not know sources, the pool's choice or the journal.
+// A new kind is a folder with an `EngineKind` and a row in engines/index.ts.
+import type { Service } from "../plan/plan.ts";
+import type { ProbeSpec } from "../plan/probe-spec.ts";
+
+/** One try of a job on an engine. `dir` is an empty folder for spooled files; the caller owns and removes it. */
+export interface Attempt {
+  readonly id: string;
+  readonly jobId: string;
+  /** The job's input as the caller sent it, checked to be a JSON object. */
+  readonly input: Readonly<Record<string, unknown>>;
+  readonly dir: string;
+}
+
+/** A file made by an engine: spooled to disk, never held whole as a string. */
+export interface Artifact {
+  readonly path: string;
+  readonly mime: string;
+  readonly sizeBytes: number;
+  readonly sha256: string;
+}
+
+export interface Progress {
+  /** 0..1 */
+  readonly fraction: number;
+  readonly step?: number;
+  readonly steps?: number;
+  readonly etaMs?: number;
+}
+
+/** What an engine gives back: its answer, untouched, as a JSON file; and the images decoded from it, for checks and sinks. */
+export interface EngineOutput {
+  readonly answer: Artifact;
+  readonly images: readonly Artifact[];
+}
+
+/** An attempt's ending. A failure is a value; `retryable` says whether the same job may succeed on a second try. */
+export type AttemptResult =
+  | { readonly type: "done"; readonly output: EngineOutput; readonly engineMs: number }
+  | { readonly type: "failed"; readonly code: EngineFailureCode; readonly message: string; readonly retryable: boolean; readonly details?: Readonly<Record<string, unknown>> }
+  | { readonly type: "cancelled" };
+
+export type EngineFailureCode =
+  | "engine.unreachable"
+  | "engine.lost"
+  | "engine.timeout"
+  | "engine.rejected"
+  | "engine.failed"
+  | "engine.out-of-memory"
+  | "engine.bad-answer"
+  | "job.invalid";
+
+export interface RunOptions {
+  /** Aborting interrupts the job on the engine; `run` then resolves with `cancelled` once the engine let go of it. */
+  readonly signal: AbortSignal;
+  readonly onProgress?: (progress: Progress) => void;
+}
+
+export interface Engine {
+  readonly name: string;
+  readonly kind: string;
+  readonly slots: number;
+  /** True when it answers its readiness request now. */
+  isReady(options: { signal: AbortSignal }): Promise<boolean>;
+  run(attempt: Attempt, options: RunOptions): Promise<AttemptResult>;
+  /** Ends work of a former life of this worker that still occupies the engine, and waits until it is idle. */
+  settle(options: { signal: AbortSignal }): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface Endpoint {
+  readonly name: string;
+  readonly url: string;
+  readonly slots: number;
+}
+
+export interface ConnectOptions {
+  /** One whole request to the engine may take this long (seed: 600 s). */
+  readonly timeoutMs: number;
+  readonly retry: { readonly tries: number; readonly backoffMs: number };
+}
+
+/** Facts about the machine that launching an engine needs; filled in by machine/, read by the pure plan. */
+export interface LaunchFacts {
+  readonly python: string;
+  /** Full path of tcmalloc when `ldconfig -p` lists one. */
+  readonly tcmalloc?: string;
+  readonly hasCuda: boolean;
+  readonly cpuCount: number;
+  /** Folder into which bundled helpers were unpacked, one subfolder per asset hash. */
+  readonly assetDir: string;
+}
+
+export type EngineService = Pick<Service, "argv" | "env"> & { readonly cwd?: string; readonly readiness: ProbeSpec; readonly tasks?: readonly EngineTask[] };
+
+/** A step that must end with 0 before the engine starts (a tiny model made on the spot). */
+export interface EngineTask {
+  readonly name: string;
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string | null>>;
+}
+
+export interface EngineKind<Options = unknown> {
+  readonly kind: string;
+  /** Pure: what to launch for these options; undefined is impossible, an engine given by URL never gets here. */
+  launch(name: string, options: Options, facts: LaunchFacts): EngineService;
+  readonly readinessPath: string;
+  connect(endpoint: Endpoint, options: ConnectOptions): Engine;
+}

@@ -1,0 +1,84 @@
+// errors/ owns what a failure looks like to a person: one catalog of codes, one error class, two printers.
+// Takes: a code and its details. Gives: `FettleError`, and text or JSON for it. Must not know any other folder.
+// A new failure is a row here; the text of the message is written where it happens ("Cannot <verb> <thing>: <reason>.").
+
+/** Process exit codes; the table in docs/errors.md is generated from the catalog. */
+export const exits = {
+  done: 0,
+  /** The thing asked for failed, or is not ready. */
+  failed: 1,
+  /** The command line or the configuration is wrong. */
+  usage: 2,
+  /** Something this machine must have is missing; `fettle doctor` names it. */
+  environment: 3,
+  /** A bug in fettle itself. */
+  bug: 70,
+} as const;
+
+export interface CatalogEntry {
+  readonly title: string;
+  /** What the user can type or change; shown when the place of failure gives no better hint. */
+  readonly hint: string;
+  readonly exitCode: number;
+  /** May the same request succeed when tried again unchanged? Retries read this, never the message. */
+  readonly retryable?: true;
+}
+
+const row = (title: string, hint: string, exitCode: number, retryable?: true): CatalogEntry =>
+  retryable ? { title, hint, exitCode, retryable } : { title, hint, exitCode };
+
+export const catalog = {
+  "cli.unknown-command": row("Unknown command", "Run `fettle --help` for the list.", exits.usage),
+  "cli.unknown-flag": row("Unknown flag", "Run the command with --help for its flags.", exits.usage),
+  "cli.bad-value": row("Bad value on the command line", "Run the command with --help for what it takes.", exits.usage),
+
+  "config.not-found": row("Configuration file not found", "Write one with `fettle config init`.", exits.usage),
+  "config.syntax": row("Configuration is not valid YAML", "Mend the line shown.", exits.usage),
+  "config.invalid": row("Configuration is not valid", "`fettle config check` lists every mistake.", exits.usage),
+  "config.unknown-key": row("Unknown key in the configuration", "`fettle config schema` lists the keys.", exits.usage),
+  "config.unknown-profile": row("Unknown profile", "`fettle config show --profile NAME` prints a built-in one.", exits.usage),
+  "config.missing-variable": row("A variable has no value", "Set it, or give a default: ${NAME:-default}.", exits.usage),
+  "config.too-large": row("Configuration is too large", "Shorten it; aliases must not multiply.", exits.usage),
+
+  "plan.cycle": row("Services wait for each other", "Remove one of the dependencies shown.", exits.usage),
+  "plan.missing-dependency": row("A dependency does not exist", "Name a declared service, or declare it.", exits.usage),
+  "plan.port-taken-twice": row("Two services want one port", "Give one of them another port.", exits.usage),
+
+  "supervise.spawn-failed": row("A program cannot be started", "Run `fettle doctor`.", exits.environment),
+  "supervise.not-ready": row("A service did not become ready", "Read its log: `fettle service logs NAME`.", exits.failed),
+  "supervise.already-running": row("Another fettle runs here", "Stop it, or give this one its own runtimeDir.", exits.failed),
+  "supervise.no-instance": row("No running fettle found", "Start one with `fettle start`, or name it with --url.", exits.failed, true),
+  "supervise.unknown-service": row("Unknown service", "`fettle service list` shows the names.", exits.usage),
+  "supervise.cannot-write": row("A file cannot be written", "Check the folder's rights and the disk's free space.", exits.environment),
+
+  "engine.unreachable": row("The engine cannot be reached", "Run `fettle doctor`; read the engine's log.", exits.failed, true),
+  "engine.lost": row("The engine died while it ran the job", "The engine is restarted; send the job again.", exits.failed, true),
+  "engine.timeout": row("The engine took too long", "Ask for fewer steps or a smaller image, or raise the job timeout.", exits.failed),
+  "engine.rejected": row("The engine refused the job", "Correct the field that the engine names.", exits.failed),
+  "engine.failed": row("The engine failed on the job", "Read the engine's log: `fettle service logs NAME`.", exits.failed),
+  "engine.out-of-memory": row("The engine ran out of memory", "Ask for a smaller image or batch.", exits.failed),
+  "engine.bad-answer": row("The engine's answer cannot be read", "Read the engine's log; is this really that engine's port?", exits.failed),
+
+  "job.invalid": row("The job is not valid", "Correct the field named.", exits.usage),
+  "job.too-large": row("The job is too large", "Send images by URL, or smaller ones.", exits.usage),
+  "job.unknown": row("Unknown job", "The id may be wrong, or its result has expired.", exits.failed),
+  "job.cancelled": row("The job was cancelled", "Send it again if that was not meant.", exits.failed),
+  "job.lost-too-often": row("The worker died each time it ran this job", "The job itself may bring it down; read the log.", exits.failed),
+  "job.queue-full": row("Too many jobs are waiting", "Try again later.", exits.failed, true),
+  "job.shutting-down": row("fettle is shutting down", "Send the job to another machine, or again after the restart.", exits.failed, true),
+
+  "result.bad-image": row("An image is not valid", "Read the engine's log; for black images try --no-half-vae.", exits.failed),
+  "result.cannot-store": row("A result cannot be stored", "Check the folder's rights and the disk's free space.", exits.failed),
+  "result.not-delivered": row("A result cannot be delivered", "It stays in the journal and is tried again at the next start.", exits.failed, true),
+
+  "source.unreachable": row("A job source cannot be reached", "Check its address and the network.", exits.failed, true),
+
+  "machine.missing-program": row("A program is missing", "Run `fettle doctor`.", exits.environment),
+  "machine.state-dir": row("The state folder cannot be used", "Set stateDir to a folder on a local disk.", exits.environment),
+
+  "merge.invalid-recipe": row("The recipe is not valid", "Correct the line shown.", exits.usage),
+  "merge.failed": row("The merge failed", "Nothing was written; read the reason above.", exits.failed),
+  "install.failed": row("An install step failed", "Mend the cause and run the command again; finished steps are skipped.", exits.failed),
+} as const satisfies Record<string, CatalogEntry>;
+
+export type ErrorCode = keyof typeof catalog;

@@ -1,0 +1,55 @@
+// events/ owns what can happen: one typed union. Log bytes and previews are streams of their own and never events.
+// Takes: facts from supervise and jobs. Gives: numbered, monotonic events to observers. Must not know what anyone does with them.
+// Timeline, log lines, metrics, the status file and the control socket are observers; no guarantee rests on one.
+
+/** How a child ended; exactly one of code and signal is set. */
+export interface Ending {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+interface ServiceEvent {
+  readonly service: string;
+}
+
+interface JobEvent {
+  readonly job: string;
+  readonly source: string;
+}
+
+export type FettleEvent =
+  // The supervisor
+  | { readonly type: "supervisor.started"; readonly profile: string; readonly version: string; readonly processStartedMs: number }
+  | { readonly type: "supervisor.ready"; readonly afterMs: number }
+  | { readonly type: "supervisor.warned"; readonly message: string; readonly hint?: string }
+  | { readonly type: "supervisor.stopping"; readonly reason: string; readonly budgetMs: number }
+  | { readonly type: "supervisor.stopped"; readonly exitCode: number; readonly afterMs: number }
+  // A service; see the state diagram in supervise/service.ts
+  | (ServiceEvent & { readonly type: "service.starting"; readonly argv: readonly string[]; readonly announce?: string })
+  | (ServiceEvent & { readonly type: "service.spawned"; readonly pid: number; readonly restarts: number })
+  | (ServiceEvent & { readonly type: "service.waiting"; readonly tries: number; readonly reason: string })
+  | (ServiceEvent & { readonly type: "service.ready"; readonly afterMs: number })
+  | (ServiceEvent & { readonly type: "service.unready"; readonly reason: string })
+  | (ServiceEvent & { readonly type: "service.exited"; readonly ending: Ending; readonly wanted: boolean; readonly lastLines: readonly string[] })
+  | (ServiceEvent & { readonly type: "service.failed"; readonly reason: string })
+  | (ServiceEvent & { readonly type: "service.backing-off"; readonly delayMs: number; readonly restarts: number })
+  | (ServiceEvent & { readonly type: "service.crash-looping"; readonly restarts: number; readonly lastLines: readonly string[] })
+  | (ServiceEvent & { readonly type: "service.stopping"; readonly signal: NodeJS.Signals })
+  | (ServiceEvent & { readonly type: "service.killed"; readonly afterMs: number })
+  | (ServiceEvent & { readonly type: "service.stopped" })
+  // Jobs (the worker)
+  | { readonly type: "worker.started"; readonly pid: number; readonly sources: readonly string[] }
+  | { readonly type: "worker.listening"; readonly url: string }
+  | (JobEvent & { readonly type: "job.received"; readonly recovered: boolean })
+  | (JobEvent & { readonly type: "job.started"; readonly engine: string; readonly attempt: number })
+  | (JobEvent & { readonly type: "job.retried"; readonly attempt: number; readonly cause: string })
+  | (JobEvent & { readonly type: "job.done"; readonly engineMs: number; readonly sizeBytes: number })
+  | (JobEvent & { readonly type: "job.failed"; readonly code: string; readonly message: string })
+  | (JobEvent & { readonly type: "job.cancelled" })
+  | (JobEvent & { readonly type: "job.sent"; readonly totalMs: number })
+  | { readonly type: "source.failed"; readonly source: string; readonly message: string; readonly retryInMs: number };
+
+/** An event as observers see it: `seq` counts from 1 without gaps, `atMs` is monotonic since the process began, `time` is the wall clock (ISO). */
+export type StampedEvent = FettleEvent & { readonly seq: number; readonly atMs: number; readonly time: string };
+
+export type EventOf<T extends FettleEvent["type"]> = Extract<StampedEvent, { type: T }>;

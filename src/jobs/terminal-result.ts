@@ -1,0 +1,13 @@
+/**
+ * A job's one terminal result, fixed on disk before it is first sent, so that each repeat is byte-identical.
+ * `bodyPath` holds the JSON body `{"output": …}` or `{"error": "…"}`.
+ */
+export interface TerminalResult {
+  readonly jobId: string;
+  readonly status: "COMPLETED" | "FAILED" | "CANCELLED";
+  readonly bodyPath: string;
+  readonly sizeBytes: number;
+  /** Waited before the engine had it, and spent on it; ms. */
+  readonly delayMs: number;
+  readonly executionMs: number;
+}
