@@ -48,7 +48,7 @@ export async function startNoopEngine(...flags: string[]) {
     stats: () => ask("/stats") as Promise<NoopStats>,
     /** Resolves when each count has reached its number; `running` jobs are the ones in mid-run now. */
     waitFor: (fact: NoopFact, { signal }: { signal?: AbortSignal } = {}) =>
-      ask(`/wait?${new URLSearchParams(Object.entries(fact).map(([name, value]) => [name, String(value)]))}`, signal ? { signal } : {}),
+      ask(`/wait?${new URLSearchParams(Object.entries(fact).map(([name, value]): [string, string] => [name, String(value)]))}`, signal ? { signal } : {}),
     /** Ends held and delayed jobs: one by id, or all. */
     release: (id?: string) => ask("/release", { method: "POST", ...(id === undefined ? {} : { body: JSON.stringify({ id }) }) }),
     becomeReady: () => ask("/ready", { method: "POST" }),
