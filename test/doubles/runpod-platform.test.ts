@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { request } from "node:http";
 import { fileURLToPath } from "node:url";
 import { test } from "node:test";
-import { type RunpodPlatform, startRunpodPlatform } from "./runpod-platform.ts";
+import { type Endpoint, type RunpodPlatform, startRunpodPlatform } from "./runpod-platform.ts";
 
 const never = AbortSignal.timeout(60_000);
 
@@ -114,17 +114,39 @@ const faultCases = [
 
 for (const [fault, check, accepted] of faultCases) {
   test(`fault ${JSON.stringify(fault)} strikes each endpoint once`, async () => {
-    await using platform = await startRunpodPlatform();
+    await using platform = await startRunpodPlatform({ holdMs: 0 });
     platform.submit({ id: "j", input: {} });
-    for (const endpoint of ["job-take", "job-done"] as const) platform.fail(endpoint, fault);
-    await check(await take(platform));
-    assert.equal(platform.outstanding().length, 0);
-    assert.equal((await take(platform)).status, 200);
-    await check(await done(platform, "j", { output: 1 }));
+    const template = (name: string) => fill(platform.env()[`RUNPOD_WEBHOOK_${name}`] ?? "", "j");
+    const sends = {
+      "job-take-batch": () => take(platform, { batch: 2 }),
+      "job-take": () => take(platform),
+      "job-stream": () => call(`${template("POST_STREAM")}&isStream=false`, { method: "POST", body: '{"output":1}' }),
+      "job-done": () => done(platform, "j", { output: 1 }),
+      ping: () => call(`${template("PING")}&runpod_version=1`),
+      "job-stop": () => call(template("GET_JOB").replace("/job-take/", "/job-stop/")),
+    };
+    for (const [endpoint, send] of Object.entries(sends)) {
+      const rule = platform.fail(endpoint as Endpoint, fault);
+      await check(await send());
+      assert.equal(rule.struck, 1, endpoint);
+      if (endpoint === "job-take") assert.equal((await take(platform)).status, 200);
+    }
+    assert.equal(platform.job("j")?.chunks[0]?.accepted, accepted);
     assert.equal(platform.results("j")[0]?.accepted, accepted);
     assert.equal((await done(platform, "j", { output: 1 })).status, 200);
+    assert.equal(platform.outstanding().length, 0);
+    assert.deepEqual(platform.violations, []);
   });
 }
+
+test("a second take while one is held is a violation", async () => {
+  await using platform = await startRunpodPlatform();
+  const takes = [take(platform), take(platform)];
+  await platform.waitFor("two takes", () => platform.calls("job-take")[1], { signal: never });
+  platform.submit({ id: "1", input: {} }, { id: "2", input: {} });
+  await Promise.all(takes);
+  assert.deepEqual(platform.violations, ["a second take while one is in flight"]);
+});
 
 test("dropped and hung posts: only the one that took effect is accepted", async () => {
   await using platform = await startRunpodPlatform();
