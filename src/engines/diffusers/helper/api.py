@@ -1,0 +1,225 @@
+"""Routes that run or steer jobs: txt2img, img2img, progress, interrupt, skip, model loads, options, health.
+
+Handlers only await futures, so any number of waiting requests leaves /progress and /interrupt free. Decoding and
+encoding of pictures runs on worker threads; only denoising runs on the device thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import delivery
+import pictures
+from core import Engine
+from device_thread import Job
+from errors import BasicAuth, BodyLimit, add_handlers, error_body, failure
+from fastapi import APIRouter, Body, FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse, Response
+from latents import preview
+from listings import listing_routes
+from options import OptionError, check
+from schema import Generation, Img2Img, Txt2Img
+from task import Task
+
+
+def create_app(engine: Engine) -> FastAPI:
+    """The whole HTTP application."""
+    app = FastAPI(title="fettle diffusers engine", description="A1111's /sdapi/v1 API on diffusers.")
+    add_handlers(app)
+    app.include_router(health_routes(engine))
+    for router in (job_routes(engine), model_routes(engine), listing_routes(engine)):
+        app.include_router(router, prefix="/sdapi/v1")
+    if engine.settings.api_auth:
+        app.add_middleware(BasicAuth, users=engine.settings.api_auth)
+    app.add_middleware(BodyLimit, max_bytes=engine.settings.max_body_bytes)
+    return app
+
+
+def health_routes(engine: Engine) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/internal/ping")
+    async def ping() -> dict[str, Any]:
+        return {}
+
+    @router.get("/internal/ready")
+    async def ready() -> JSONResponse:
+        model = engine.model
+        body = {
+            "ready": engine.is_ready,
+            "model": engine.load_state,
+            "checkpoint": model.checkpoint.title if model else None,
+            "error": engine.load_error,
+        }
+        return JSONResponse(body, 200 if engine.is_ready else 503)
+
+    return router
+
+
+def check_request(engine: Engine, body: Generation) -> None:
+    """What can be refused before the queue: scripts, overrides of a wrong kind, pictures beyond the pixel limit."""
+    for name in [body.script_name, *body.alwayson_scripts]:
+        if name:
+            raise HTTPException(422, f"Script '{name[:200]}' not found")
+    for name, value in (body.override_settings or {}).items():
+        try:
+            check(name, value)
+        except OptionError as error:
+            raise HTTPException(422, f"override_settings: {error}") from error
+    scale = 1.0
+    if isinstance(body, Txt2Img) and body.enable_hr:
+        resized = body.hr_resize_x * body.hr_resize_y / max(body.width * body.height, 1)
+        scale = max(resized or body.hr_scale**2, 1.0)
+    pixels = body.width * body.height * max(body.batch_size, 1) * scale
+    if pixels > engine.settings.max_pixels:
+        raise HTTPException(
+            422, f"{int(pixels)} pixels in one batch are more than this engine takes ({engine.settings.max_pixels})"
+        )
+
+
+async def run_generation(engine: Engine, task: Task) -> Response:
+    """Queues a task, waits for its pictures, and gives the response; what goes wrong becomes A1111's error body."""
+    from generation import generate
+
+    body = task.body
+    name = "img2img" if task.is_img2img else "txt2img"
+    try:
+        job = engine.submit(name, lambda job: generate(engine, task, job), body.force_task_id)
+        outcome = await asyncio.wrap_future(job.future)
+        return await asyncio.to_thread(delivery.respond, engine.settings, task, outcome)
+    except Exception as error:  # noqa: BLE001 - every failure of a job is an answer
+        return failure(error)
+
+
+def job_routes(engine: Engine) -> APIRouter:
+    router = APIRouter()
+
+    @router.post("/txt2img")
+    async def txt2img(body: Txt2Img) -> Response:
+        check_request(engine, body)
+        return await run_generation(engine, Task(body))
+
+    @router.post("/img2img")
+    async def img2img(body: Img2Img) -> Response:
+        if not body.init_images:
+            raise HTTPException(404, "Init image not found")
+        check_request(engine, body)
+        try:
+            task = await asyncio.to_thread(_open_pictures, body)
+        except pictures.PictureError as error:
+            return failure(error)
+        return await run_generation(engine, task)
+
+    @router.get("/progress")
+    async def progress(skip_current_image: bool = False) -> dict[str, Any]:
+        running = engine.device.running
+        active = running if running is not None and running.counts else None
+        shown = active or engine.device.last
+        fraction = active.progress() if active else 0.0
+        elapsed = time.monotonic() - active.started_at if active else 0.0
+        picture = None
+        held = active.preview if active and not skip_current_image else None
+        if held is not None:
+            picture = delivery.to_base64(preview(*held))
+        return {
+            "progress": fraction,
+            "eta_relative": elapsed / fraction - elapsed if fraction else 0.0,
+            "state": _state(active, shown),
+            "current_image": picture,
+            "textinfo": None,
+            "current_task": active.task_id if active else None,
+            "queued": engine.device.waiting,
+        }
+
+    @router.post("/interrupt")
+    async def interrupt(request: Request, force_task_id: str | None = None) -> dict[str, Any]:
+        task_id = force_task_id or await _task_id_in_body(request)
+        hit = engine.device.interrupt(task_id)
+        return {} if task_id is None else {"interrupted": hit is not None, "was": hit}
+
+    @router.post("/skip")
+    async def skip() -> None:
+        engine.device.skip()
+
+    return router
+
+
+def _open_pictures(body: Img2Img) -> Task:
+    images = [pictures.flatten(pictures.decode(text)) for text in body.init_images or []]
+    return Task(body, images, pictures.decode(body.mask) if body.mask else None)
+
+
+def _state(active: Job | None, shown: Job | None) -> dict[str, Any]:
+    """A1111's `state`. As there, the old step and `interrupted` linger between jobs: idle is job_count 0."""
+    return {
+        "skipped": bool(shown and shown.skipped),
+        "interrupted": bool(shown and shown.interrupted),
+        "stopping_generation": False,
+        "job": f"scripts_{active.name}" if active else "",
+        "job_count": active.job_count if active else 0,
+        "job_timestamp": shown.timestamp if shown else "0",
+        "job_no": shown.job_no if shown else 0,
+        "sampling_step": shown.sampling_step if shown else 0,
+        "sampling_steps": shown.sampling_steps if shown else 0,
+    }
+
+
+async def _task_id_in_body(request: Request) -> str | None:
+    """The task id in an optional JSON body; anything else in the body is nobody's business, as in A1111."""
+    try:
+        value = await request.json()
+    except Exception:  # noqa: BLE001 - A1111's clients send no body, or any
+        return None
+    found = value.get("force_task_id") if isinstance(value, dict) else None
+    return found if isinstance(found, str) and found else None
+
+
+def model_routes(engine: Engine) -> APIRouter:
+    router = APIRouter()
+
+    async def on_device(name: str, work: Any) -> Response | None:
+        try:
+            await asyncio.wrap_future(engine.submit(name, work, counts=False).future)
+        except Exception as error:  # noqa: BLE001 - every failure of a job is an answer
+            return failure(error)
+        return None
+
+    @router.get("/options")
+    async def options() -> dict[str, Any]:
+        selected = await asyncio.to_thread(engine.selected)
+        values = engine.options.all()
+        values["sd_model_checkpoint"] = selected.title if selected else None
+        values["sd_checkpoint_hash"] = (selected.sha256 if selected else None) or ""
+        return values
+
+    @router.post("/options", response_model=None)
+    async def set_options(values: dict[str, Any] = Body(...)) -> Response | None:  # noqa: B008 - FastAPI's own form
+        wanted = values.get("sd_model_checkpoint")
+        if wanted is not None:
+            await asyncio.to_thread(engine.scanned.wait)
+            found = engine.catalogue.find(str(wanted))
+            if found is None:
+                return JSONResponse(error_body("RuntimeError", "", f"model {str(wanted)[:200]!r} not found"), 500)
+        try:
+            engine.options.update(values)
+        except OptionError as error:
+            raise HTTPException(422, str(error)) from error
+        if wanted is None:
+            return None
+        return await on_device("load", lambda _job: engine.use_on_device(found))
+
+    @router.post("/unload-checkpoint", response_model=None)
+    async def unload() -> Response | dict[str, Any]:
+        return await on_device("unload", lambda _job: engine.unload_on_device()) or {}
+
+    @router.post("/reload-checkpoint", response_model=None)
+    async def reload() -> Response | dict[str, Any]:
+        return await on_device("load", lambda _job: engine.use_on_device(engine.selected())) or {}
+
+    @router.post("/refresh-checkpoints")
+    async def refresh() -> None:
+        await asyncio.to_thread(engine.rescan)
+
+    return router

@@ -1,0 +1,159 @@
+"""The engine itself: which model is loaded, the options, the device thread. The API calls it; it knows nothing of HTTP."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import traceback
+import uuid
+from typing import Any
+
+from arguments import Settings
+from checkpoints import Catalogue, Checkpoint
+from device_thread import DeviceThread, Job
+from options import Options
+
+log = logging.getLogger("engine")
+
+
+class Engine:
+    """One device, at most one loaded model. Methods named `*_on_device` run on the device thread only."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.options = Options()
+        self.catalogue = Catalogue(settings.models, settings.models_dirs, settings.allow_pickle)
+        self.device = DeviceThread(settings.queue_size, self._recover)
+        self.model: Any = None
+        self.device_name: str | None = None  # set once torch is imported, so that nobody else waits for that import
+        self.load_state = "waiting"  # waiting | loading | loaded | none | failed
+        self.load_error: str | None = None
+        self.oom_count = 0
+        self.stopping = threading.Event()
+        self.scanned = threading.Event()
+
+    def start(self) -> None:
+        """Begins with what takes long (imports, the first load), all of it behind the listening socket."""
+        threading.Thread(target=self._scan, name="scan", daemon=True).start()
+        self.device.submit(Job("start", "start", self._start_on_device, counts=False))
+        self.device.start()
+
+    def _scan(self) -> None:
+        try:
+            self.rescan()
+        finally:
+            self.scanned.set()
+
+    def rescan(self) -> None:
+        self.catalogue.scan()
+        for path, reason in self.catalogue.refused.items():
+            log.warning("Passed over %s: %s", path, reason)
+
+    @property
+    def is_ready(self) -> bool:
+        """Listening is ready; with --preload the first model must be loaded as well."""
+        if self.stopping.is_set():
+            return False
+        return not self.settings.preload or self.load_state in ("loaded", "none")
+
+    def selected(self) -> Checkpoint | None:
+        """The model that requests without an override get: the option's, else the first one."""
+        self.scanned.wait()
+        wanted = self.options.get("sd_model_checkpoint")
+        known = self.catalogue.all()
+        return (self.catalogue.find(wanted) if wanted else None) or (known[0] if known else None)
+
+    def submit(self, name: str, run: Any, task_id: str | None = None, counts: bool = True) -> Job:
+        job = Job(task_id or f"task({name}-{uuid.uuid4().hex[:12]})", name, run, counts=counts)
+        self.device.submit(job)
+        return job
+
+    def stop(self) -> None:
+        self.stopping.set()
+        self.device.stop()
+
+    # ---- on the device thread ----
+
+    def _start_on_device(self, job: Job) -> None:
+        started = time.monotonic()
+        import torch
+
+        after_torch = time.monotonic()
+        import diffusers
+        from diffusers import (  # noqa: F401 - imported here so that the first request does not wait for it
+            StableDiffusionPipeline,
+            StableDiffusionXLPipeline,
+        )
+        from loader import pick_device
+
+        log.info(
+            "Imported torch %s in %.1fs, diffusers %s in %.1fs.",
+            torch.__version__, after_torch - started, diffusers.__version__, time.monotonic() - after_torch,
+        )  # fmt: skip
+        device, dtype = pick_device(self.settings)
+        self.device_name = str(device)
+        log.info("Device: %s, %s, %d threads.", device, str(dtype).removeprefix("torch."), torch.get_num_threads())
+        checkpoint = self.selected()
+        if checkpoint is None:
+            self.load_state = "none"
+            log.warning("No model found. Give --model PATH or --models-dir DIR.")
+            return
+        try:
+            self.use_on_device(checkpoint)
+        except Exception as error:
+            self._recover(error)
+
+    def use_on_device(self, checkpoint: Checkpoint | None) -> Any:
+        """Makes `checkpoint` the loaded model (frees the one before first) and gives it."""
+        if checkpoint is None:
+            places = [str(path) for path in (*self.settings.models, *self.settings.models_dirs)]
+            reasons = "; ".join(self.catalogue.refused.values())
+            raise FileNotFoundError(
+                f"No checkpoints found. Searched: {', '.join(places) or 'nowhere (give --model or --models-dir)'}."
+                + (f" Passed over: {reasons}" if reasons else "")
+            )
+        if self.model is not None and self.model.checkpoint.path == checkpoint.path:
+            return self.model
+        from loader import load
+
+        self.unload_on_device()
+        self.load_state = "loading"
+        try:
+            neighbours = [other.path for other in self.catalogue.all() if other.path.is_dir()]
+            self.model = load(checkpoint, self.settings, neighbours)
+        except BaseException as error:
+            self.load_state, self.load_error = "failed", f"{type(error).__name__}: {error}"
+            raise
+        self.load_state, self.load_error = "loaded", None
+        return self.model
+
+    def unload_on_device(self) -> None:
+        if self.model is not None:
+            from loader import release_memory
+
+            self.model = None
+            self.load_state = "waiting"
+            release_memory()
+
+    def _recover(self, error: BaseException) -> None:
+        """After a failed job: one clear log line, the error's frames let go of their tensors, memory given back."""
+        from loader import release_memory
+
+        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        log.error("*** %s: %s", type(error).__name__, first[:2000])
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s", traceback.format_exc().replace("\n", " | "))
+        if is_out_of_memory(error):
+            self.oom_count += 1
+        traceback.clear_frames(error.__traceback__)
+        error.__traceback__ = None
+        release_memory()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: on the device, or in the CPU allocator (a plain RuntimeError there)."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text.lower())
