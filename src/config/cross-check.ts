@@ -1,0 +1,114 @@
+import type { Diagnostic } from "../errors/fettle-error.ts";
+import { suggest } from "../util/suggest.ts";
+import { type MapTree, type Path, type Place, type Tree, treeAt, whereOf } from "./tree.ts";
+
+export interface CrossChecked {
+  readonly errors: readonly Diagnostic[];
+  readonly warnings: readonly string[];
+}
+
+/** Names the plan gives out itself. */
+const reservedNames = ["worker"];
+
+/** Mistakes between two places of one configuration. It reads the tree, so that it speaks even when the schema found others. */
+export function crossCheck(tree: Tree): CrossChecked {
+  const engines = children(tree, ["engines"]);
+  const services = children(tree, ["services"]);
+  return {
+    errors: [...sameNames(engines, services), ...reserved(engines), ...reserved(services), ...unknownDependencies(engines, services), ...samePorts(tree, engines)],
+    warnings: portArguments(engines),
+  };
+}
+
+interface Child {
+  readonly name: string;
+  readonly path: Path;
+  readonly key: Place;
+  readonly tree: MapTree;
+}
+
+function children(root: Tree, path: Path): Child[] {
+  const { tree, whole } = treeAt(root, path);
+  if (!whole || tree.kind !== "map") return [];
+  return [...tree.entries].flatMap(([name, { key, value }]) => (value.kind === "map" ? [{ name, path: [...path, name], key, tree: value }] : []));
+}
+
+function sameNames(engines: readonly Child[], services: readonly Child[]): Diagnostic[] {
+  return services
+    .filter(({ name }) => engines.some((engine) => engine.name === name))
+    .map(({ name, key, path }) => ({ code: "config.invalid", message: `Cannot use config: "${name}" names an engine and a service.`, hint: "Rename the service.", where: whereOf(key, path) }));
+}
+
+function reserved(all: readonly Child[]): Diagnostic[] {
+  return all
+    .filter(({ name }) => reservedNames.includes(name))
+    .map(({ name, key, path }) => ({ code: "config.invalid", message: `Cannot use config: the name "${name}" is fettle's own.`, hint: "Rename it.", where: whereOf(key, path) }));
+}
+
+function unknownDependencies(engines: readonly Child[], services: readonly Child[]): Diagnostic[] {
+  const names = [...engines, ...services].map(({ name }) => name);
+  return services.flatMap(({ name: service, tree, path }) => {
+    const on = treeAt(tree, ["dependsOn"]);
+    if (!on.whole || on.tree.kind !== "map") return [];
+    return [...on.tree.entries].flatMap(([name, { key }]): Diagnostic[] => {
+      if ([...names, ...reservedNames].includes(name) && name !== service) return [];
+      const where = whereOf(key, [...path, "dependsOn", name]);
+      if (name === service) return [{ code: "plan.cycle", message: `Cannot use config: "${name}" waits for itself.`, hint: "Remove the line.", where }];
+      const others = names.filter((one) => one !== service);
+      const near = suggest(name, others);
+      const hint = near ? `Did you mean "${near}"?` : `Declared here: ${others.join(", ") || "nothing else"}.`;
+      return [{ code: "plan.missing-dependency", message: `Cannot use config: "${service}" waits for "${name}", which does not exist.`, hint, where }];
+    });
+  });
+}
+
+interface Listener {
+  readonly what: string;
+  readonly path: Path;
+  readonly fallback: number;
+}
+
+/** Two fixed listeners on one port. Port 0 is chosen by the system and never clashes; an engine with a `url` opens none. */
+function samePorts(tree: Tree, engines: readonly Child[]): Diagnostic[] {
+  const has = (path: Path) => treeAt(tree, path).whole;
+  const off = (path: Path) => ["false", "0", "no", "off", ""].includes(scalarAt(tree, [...path, "enabled"]) ?? "true");
+  const listeners: Listener[] = [
+    ...(off(["health"]) ? [] : [{ what: "the health server", path: ["health"], fallback: 9090 }]),
+    ...(has(["sources", "http"]) && !off(["sources", "http"]) ? [{ what: "the job API", path: ["sources", "http"], fallback: 8000 }] : []),
+    ...engines.filter(({ path }) => !has([...path, "url"]) && !off(path)).map(({ name, path }) => ({ what: `the engine "${name}"`, path, fallback: 3000 })),
+  ];
+  const taken = new Map<number, Listener>();
+  return listeners.flatMap((listener): Diagnostic[] => {
+    const port = Number(scalarAt(tree, [...listener.path, "port"]) ?? listener.fallback);
+    if (!Number.isInteger(port) || port === 0) return [];
+    const other = taken.get(port);
+    if (!other) {
+      taken.set(port, listener);
+      return [];
+    }
+    const at = treeAt(tree, [...listener.path, "port"]);
+    const place = at.whole ? at.tree.place : (at.key ?? at.tree.place);
+    return [{ code: "plan.port-taken-twice", message: `Cannot use config: ${other.what} and ${listener.what} both want port ${port}.`, where: whereOf(place, [...listener.path, "port"]) }];
+  });
+}
+
+/** `--port` in an a1111 argument list that disagrees with `port`: the engine would never be found. */
+function portArguments(engines: readonly Child[]): string[] {
+  return engines.flatMap(({ name, tree }) => {
+    if (scalarAt(tree, ["kind"]) !== "a1111" || treeAt(tree, ["url"]).whole) return [];
+    const words = ["args", "extraArgs"].flatMap((key) => wordsAt(tree, [key]));
+    const given = words.flatMap((word, index) => (word.startsWith("--port=") ? [word.slice(7)] : word === "--port" ? [words[index + 1] ?? ""] : [])).at(-1);
+    const port = scalarAt(tree, ["port"]) ?? "3000";
+    return given === undefined || given === port ? [] : [`Engine "${name}" is started with --port ${given}, but fettle will look for it on port ${port}; make them agree.`];
+  });
+}
+
+function scalarAt(root: Tree, path: Path): string | undefined {
+  const { tree, whole } = treeAt(root, path);
+  return whole && tree.kind === "scalar" ? String(tree.value) : undefined;
+}
+
+function wordsAt(root: Tree, path: Path): string[] {
+  const { tree, whole } = treeAt(root, path);
+  return whole && tree.kind === "list" ? tree.items.map((item) => (item.kind === "scalar" ? String(item.value) : "")) : [];
+}

@@ -1,0 +1,51 @@
+import type { z } from "zod";
+import type { Path } from "./tree.ts";
+
+/** The parts of zod's public definition objects that this file reads. */
+interface Definition {
+  readonly type: string;
+  readonly shape?: Readonly<Record<string, z.ZodType>>;
+  readonly innerType?: z.ZodType;
+  readonly in?: z.ZodType;
+  readonly valueType?: z.ZodType;
+  readonly element?: z.ZodType;
+  readonly options?: readonly z.ZodType[];
+  readonly discriminator?: string;
+}
+
+const definitionOf = (schema: z.ZodType): Definition => schema.def as unknown as Definition;
+
+/** The keys a map may have at a path, or undefined where any key goes (or none). The value chooses among kinds. */
+export function keysAt(root: z.ZodType, path: Path, value: unknown): readonly string[] | undefined {
+  let schemas = expand(root, value);
+  let at = value;
+  for (const step of path) {
+    at = (at as Record<string | number, unknown> | undefined)?.[step];
+    schemas = schemas.flatMap((schema) => {
+      const next = stepInto(definitionOf(schema), String(step));
+      return next ? expand(next, at) : [];
+    });
+  }
+  const shapes = schemas.map((schema) => definitionOf(schema).shape).filter((shape) => shape !== undefined);
+  return shapes.length === 0 ? undefined : [...new Set(shapes.flatMap((shape) => Object.keys(shape)))];
+}
+
+function stepInto({ shape, valueType, element }: Definition, step: string): z.ZodType | undefined {
+  if (shape) return Object.hasOwn(shape, step) ? shape[step] : undefined;
+  return valueType ?? element;
+}
+
+/** Takes off defaults, optionals and pipes, and opens unions; of a discriminated union only the member that fits. */
+function expand(schema: z.ZodType, value: unknown): z.ZodType[] {
+  const definition = definitionOf(schema);
+  if (definition.innerType) return expand(definition.innerType, value);
+  if (definition.type === "pipe" && definition.in) return expand(definition.in, value);
+  if (!definition.options) return [schema];
+  const { discriminator } = definition;
+  const given = discriminator && (value as Record<string, unknown> | undefined)?.[discriminator];
+  const fitting = definition.options.filter((option) => {
+    const literal = discriminator && definitionOf(option).shape?.[discriminator];
+    return literal ? literal.safeParse(given).success : false;
+  });
+  return (fitting.length > 0 ? fitting : definition.options).flatMap((option) => expand(option, value));
+}

@@ -1,0 +1,68 @@
+import { suggest } from "../util/suggest.ts";
+import type { Diagnostic } from "../errors/fettle-error.ts";
+import { type Entry, formatPath, type Path, type ScalarTree, type Tree, whereOf } from "./tree.ts";
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+export interface Substituted {
+  readonly tree: Tree;
+  readonly errors: readonly Diagnostic[];
+  /** Paths whose variable is missing; no other mistake is worth reporting there. */
+  readonly missing: ReadonlySet<string>;
+}
+
+// `$${` is a written-out `${`. A default may hold anything but a closing brace.
+const pattern = /\$\$\{|\$\{([^}:]*)(?::-([^}]*))?\}/g;
+
+/**
+ * Fills `${NAME}` and `${NAME:-default}` into text leaves, after parsing: a value never becomes YAML, so no variable
+ * can add a key. An empty variable counts as missing for `:-`, as in a shell.
+ */
+export function substitute(root: Tree, env: Environment): Substituted {
+  const errors: Diagnostic[] = [];
+  const missing = new Set<string>();
+  const visit = (tree: Tree, path: Path): Tree => {
+    if (tree.kind === "list") return { ...tree, items: tree.items.map((item, index) => visit(item, [...path, index])) };
+    if (tree.kind === "map") {
+      const entries = new Map<string, Entry>();
+      for (const [key, entry] of tree.entries) entries.set(key, { key: entry.key, value: visit(entry.value, [...path, key]) });
+      return { ...tree, entries };
+    }
+    return typeof tree.value === "string" && !tree.literal && tree.value.includes("${") ? fill(tree, tree.value, path) : tree;
+  };
+  const fill = (tree: ScalarTree, text: string, path: Path): ScalarTree => {
+    const variables: string[] = [];
+    const value = text.replace(pattern, (whole: string, name: string | undefined, fallback: string | undefined) => {
+      if (name === undefined) return "${";
+      const found = Object.hasOwn(env, name) ? env[name] : undefined;
+      if (found !== undefined && (found !== "" || fallback === undefined)) {
+        variables.push(name);
+        return found;
+      }
+      if (fallback !== undefined) return fallback;
+      missing.add(formatPath(path));
+      errors.push(missingVariable(name, whole, tree, path, env));
+      return "";
+    });
+    return { ...tree, value, raw: value, ...(variables.length > 0 && { variables }) };
+  };
+  return { tree: visit(root, []), errors, missing };
+}
+
+function missingVariable(name: string, whole: string, tree: ScalarTree, path: Path, env: Environment): Diagnostic {
+  if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) {
+    return {
+      code: "config.invalid",
+      message: `Cannot use config: ${whole.slice(0, 60)} names no variable.`,
+      hint: "Write ${NAME} or ${NAME:-default}; $${ stands for a plain ${.",
+      where: whereOf(tree.place, path),
+    };
+  }
+  const near = suggest(name, Object.keys(env));
+  return {
+    code: "config.missing-variable",
+    message: `Cannot use config: the variable ${name} is not set.`,
+    hint: `${near ? `Did you mean ${near}? ` : ""}Set it, or give a default: \${${name}:-default}.`,
+    where: whereOf(tree.place, path),
+  };
+}
