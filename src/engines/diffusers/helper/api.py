@@ -14,7 +14,6 @@ import delivery
 import pictures
 from core import Engine
 from device_thread import Job
-from errors import BasicAuth, BodyLimit, add_handlers, error_body, failure
 from fastapi import APIRouter, Body, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
 from latents import preview
@@ -22,6 +21,8 @@ from listings import listing_routes
 from options import OptionError, check
 from schema import Generation, Img2Img, Txt2Img
 from task import Task
+
+from errors import BasicAuth, BodyLimit, add_handlers, error_body, failure
 
 
 def create_app(engine: Engine) -> FastAPI:
@@ -74,9 +75,7 @@ def check_request(engine: Engine, body: Generation) -> None:
         scale = max(resized or body.hr_scale**2, 1.0)
     pixels = body.width * body.height * max(body.batch_size, 1) * scale
     if pixels > engine.settings.max_pixels:
-        raise HTTPException(
-            422, f"{int(pixels)} pixels in one batch are more than this engine takes ({engine.settings.max_pixels})"
-        )
+        raise HTTPException(422, f"{int(pixels)} pixels in one batch are more than this engine takes ({engine.settings.max_pixels})")
 
 
 async def run_generation(engine: Engine, task: Task) -> Response:
@@ -89,7 +88,7 @@ async def run_generation(engine: Engine, task: Task) -> Response:
         job = engine.submit(name, lambda job: generate(engine, task, job), body.force_task_id)
         outcome = await asyncio.wrap_future(job.future)
         return await asyncio.to_thread(delivery.respond, engine.settings, task, outcome)
-    except Exception as error:  # noqa: BLE001 - every failure of a job is an answer
+    except Exception as error:
         return failure(error)
 
 
@@ -170,7 +169,7 @@ async def _task_id_in_body(request: Request) -> str | None:
     """The task id in an optional JSON body; anything else in the body is nobody's business, as in A1111."""
     try:
         value = await request.json()
-    except Exception:  # noqa: BLE001 - A1111's clients send no body, or any
+    except Exception:
         return None
     found = value.get("force_task_id") if isinstance(value, dict) else None
     return found if isinstance(found, str) and found else None
@@ -182,7 +181,7 @@ def model_routes(engine: Engine) -> APIRouter:
     async def on_device(name: str, work: Any) -> Response | None:
         try:
             await asyncio.wrap_future(engine.submit(name, work, counts=False).future)
-        except Exception as error:  # noqa: BLE001 - every failure of a job is an answer
+        except Exception as error:
             return failure(error)
         return None
 

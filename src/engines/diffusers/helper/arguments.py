@@ -58,16 +58,12 @@ class Settings:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="engine.py", description="Serves Stable Diffusion 1.5 and SDXL over A1111's /sdapi/v1 API.", allow_abbrev=False
-    )
+    parser = argparse.ArgumentParser(prog="engine.py", description="Serves Stable Diffusion 1.5 and SDXL over A1111's /sdapi/v1 API.", allow_abbrev=False)
     net = parser.add_argument_group("network")
     net.add_argument("--host", "--server-name", default="127.0.0.1", help="address to listen on (default %(default)s)")
     net.add_argument("--listen", action="store_true", help="listen on every address, as --host 0.0.0.0")
     net.add_argument("--port", type=int, default=7861, help="0 takes a free one and prints it (default %(default)s)")
-    net.add_argument(
-        "--api-auth", metavar="USER:PASSWORD[,…]", help=f"ask for HTTP Basic; better given as ${AUTH_VARIABLE}"
-    )
+    net.add_argument("--api-auth", metavar="USER:PASSWORD[,…]", help=f"ask for HTTP Basic; better given as ${AUTH_VARIABLE}")
     net.add_argument("--access-log", action="store_true", help="log each request")
     net.add_argument("--max-body-mb", type=int, default=256, help="largest request body (default %(default)s)")
     net.add_argument("--api", "--nowebui", action="store_true", help="accepted for A1111's sake; always so here")

@@ -150,8 +150,7 @@ def inspect(path: Path, allow_pickle: bool) -> Checkpoint:
     if path.suffix in PICKLES:
         if not allow_pickle:
             raise UnusableModelError(
-                f"{path.name} is a pickle, which can run code when opened. Convert it to .safetensors, or start with "
-                "--allow-pickle if you trust it."
+                f"{path.name} is a pickle, which can run code when opened. Convert it to .safetensors, or start with --allow-pickle if you trust it."
             )
         return Checkpoint(path, None, path.name)
     raise UnusableModelError(f"{path.name} is neither a diffusers directory nor a .safetensors or .ckpt file.")

@@ -8,11 +8,12 @@ import infotext as infotexts
 from arguments import VERSION
 from schema import Generation, Img2Img, Txt2Img
 
-
 # The options that change something here, and so mean something in override_settings.
 EFFECTIVE_OPTIONS = frozenset(
-    "sd_model_checkpoint CLIP_stop_at_last_layers samples_format eta_ddim show_progress_every_n_steps "
-    "live_previews_enable add_version_to_infotext enable_pnginfo jpeg_quality webp_lossless return_grid".split()
+    """
+    sd_model_checkpoint CLIP_stop_at_last_layers samples_format eta_ddim show_progress_every_n_steps
+    live_previews_enable add_version_to_infotext enable_pnginfo jpeg_quality webp_lossless return_grid
+    """.split()  # noqa: SIM905 - words, not Python
 )
 
 

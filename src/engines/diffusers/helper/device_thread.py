@@ -148,7 +148,7 @@ class DeviceThread:
         failure: BaseException | None = None
         try:
             result = job.run(job)
-        except BaseException as error:  # noqa: BLE001 - whatever a job raises belongs to its caller, not to this thread
+        except BaseException as error:
             failure = error
         if failure is not None:
             self._recover(failure)

@@ -56,10 +56,7 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-        detail = [
-            {"loc": [short(part) for part in item["loc"]], "msg": short(item["msg"]), "type": item["type"]}
-            for item in error.errors()[:100]
-        ]
+        detail = [{"loc": [short(part) for part in item["loc"]], "msg": short(item["msg"]), "type": item["type"]} for item in error.errors()[:100]]
         return JSONResponse({"detail": detail}, 422)
 
     @app.exception_handler(Exception)

@@ -22,6 +22,7 @@ from PIL import Image
 from schema import Img2Img, Txt2Img
 from task import Outcome, Plan, Task
 
+
 def generate(engine: Engine, task: Task, job: Job) -> Outcome:
     """Runs one request to its end, or to the step at which it was interrupted (then with what exists)."""
     body = task.body
@@ -52,9 +53,7 @@ def generate(engine: Engine, task: Task, job: Job) -> Outcome:
     return Outcome(plan, images, infotexts)
 
 
-def _plan(
-    engine: Engine, task: Task, job: Job, overrides: dict[str, Any], model: Any, warnings: list[str]
-) -> Plan:
+def _plan(engine: Engine, task: Task, job: Job, overrides: dict[str, Any], model: Any, warnings: list[str]) -> Plan:
     body = task.body
     options = engine.options.all() | overrides
     width, height = body.width // 8 * 8, body.height // 8 * 8
@@ -101,10 +100,7 @@ def _round(plan: Plan, number: int) -> list[Image.Image]:
         fitted = [pictures.fit(image, plan.width, plan.height, body.resize_mode) for image in images]
         return passes.finish(plan, passes.img2img(plan, fitted, generators, plan.strength, body.steps))
     shape = (4, plan.height // 8, plan.width // 8)
-    starts = [
-        latent_space.noise(shape, generator, plan.subseeds[first + index], body.subseed_strength)
-        for index, generator in enumerate(generators)
-    ]
+    starts = [latent_space.noise(shape, generator, plan.subseeds[first + index], body.subseed_strength) for index, generator in enumerate(generators)]
     found = passes.run(plan, "txt2img", generators, body.steps, latents=_stack(plan, starts), width=plan.width, height=plan.height)
     if body.enable_hr and not plan.job.ends_now and not plan.job.skipped:
         plan.job.begin_round(number * 2 + 1, body.hr_second_pass_steps or body.steps)

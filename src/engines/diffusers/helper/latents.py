@@ -17,7 +17,7 @@ _PREVIEW = {
 }
 
 
-class NansException(Exception):  # noqa: N818 - the name is on the wire: A1111 clients look for it
+class NansException(Exception):
     """A network produced NaN, so there is no picture."""
 
 

@@ -73,9 +73,7 @@ def vae_name(name: str, levels: int) -> str:
         lambda m: f"decoder.up.{levels - 1 - int(m[1])}.block.{m[2]}",
         name,
     )
-    name = re.sub(
-        r"decoder\.up_blocks\.(\d+)\.upsamplers\.0", lambda m: f"decoder.up.{levels - 1 - int(m[1])}.upsample", name
-    )
+    name = re.sub(r"decoder\.up_blocks\.(\d+)\.upsamplers\.0", lambda m: f"decoder.up.{levels - 1 - int(m[1])}.upsample", name)
     name = re.sub(r"mid_block\.resnets\.(\d+)", lambda m: f"mid.block_{int(m[1]) + 1}", name)
     name = name.replace("mid_block.attentions.0", "mid.attn_1")
     for old, new in (
@@ -118,9 +116,7 @@ def open_clip(tensors: Tensors) -> Tensors:
     return out
 
 
-def single_file(
-    kind: str, unet: Tensors, vae: Tensors, text: list[Tensors], layers_per_block: int, attention: tuple[bool, ...]
-) -> Tensors:
+def single_file(kind: str, unet: Tensors, vae: Tensors, text: list[Tensors], layers_per_block: int, attention: tuple[bool, ...]) -> Tensors:
     """All components of one model under their LDM names, as one flat map."""
     levels = 1 + max(int(name.split(".")[2]) for name in vae if name.startswith("encoder.down_blocks."))
     attention_up = list(reversed(attention))

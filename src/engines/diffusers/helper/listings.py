@@ -11,12 +11,13 @@ import infotext
 import pictures
 from core import Engine
 from delivery import to_base64
-from errors import failure
 from fastapi import APIRouter
 from fastapi.responses import Response
 from passes import IMAGE_UPSCALERS, LATENT_UPSCALERS
 from samplers import SAMPLERS, SCHEDULES
 from schema import PngInfo, Upscale
+
+from errors import failure
 
 # What A1111 has and this engine has none of: clients ask at their start and must get a list, not a 404.
 EMPTY_LISTS = ("sd-vae", "loras", "hypernetworks", "face-restorers", "prompt-styles", "realesrgan-models",
@@ -50,10 +51,7 @@ def listing_routes(engine: Engine) -> APIRouter:
 
     @router.get("/upscalers")
     async def upscalers() -> list[dict[str, Any]]:
-        return [
-            {"name": name, "model_name": None, "model_path": None, "model_url": None, "scale": 4}
-            for name in IMAGE_UPSCALERS
-        ]
+        return [{"name": name, "model_name": None, "model_path": None, "model_url": None, "scale": 4} for name in IMAGE_UPSCALERS]
 
     @router.get("/latent-upscale-modes")
     async def latent_upscale_modes() -> list[dict[str, str]]:
@@ -96,7 +94,7 @@ def listing_routes(engine: Engine) -> APIRouter:
     async def extra_single_image(body: Upscale) -> Response | dict[str, Any]:
         try:
             return await asyncio.to_thread(enlarge, engine, body)
-        except Exception as error:  # noqa: BLE001 - every failure is an answer
+        except Exception as error:
             return failure(error)
 
     return router

@@ -90,9 +90,7 @@ def second_pass(plan: Plan, found: Any, generators: list[Any]) -> Any:
     }
     if upscaler in LATENT_UPSCALERS:
         mode, antialias = LATENT_UPSCALERS[upscaler]
-        large = torch.nn.functional.interpolate(
-            found.float(), size=(height // 8, width // 8), mode=mode, **({"antialias": True} if antialias else {})
-        )
+        large = torch.nn.functional.interpolate(found.float(), size=(height // 8, width // 8), mode=mode, **({"antialias": True} if antialias else {}))
         return img2img(plan, large.to(found.dtype), generators, plan.strength, steps)
     images = latent_space.decode(plan.model, found, plan.check_nan)
     enlarged = [image.resize((width, height), IMAGE_UPSCALERS[upscaler]) for image in images]

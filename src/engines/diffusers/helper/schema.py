@@ -15,9 +15,7 @@ Seed = Annotated[int, Field(ge=-(2**63), le=2**64 - 1)]
 class Body(BaseModel):
     """Unknown fields are ignored, as A1111 does; NaN and infinity are no numbers in JSON."""
 
-    model_config = ConfigDict(
-        extra="ignore", allow_inf_nan=False, coerce_numbers_to_str=True, protected_namespaces=()
-    )
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False, coerce_numbers_to_str=True, protected_namespaces=())
 
     @model_validator(mode="before")
     @classmethod

@@ -82,9 +82,7 @@ def find_config_folder(path: Path, kind: str, config_dir: Path | None) -> Path |
     return None
 
 
-def write_config_folder(
-    folder: Path, path: Path, kind: str, shapes: dict[str, list[int]], config_dir: Path | None, neighbours: list[Path]
-) -> None:
+def write_config_folder(folder: Path, path: Path, kind: str, shapes: dict[str, list[int]], config_dir: Path | None, neighbours: list[Path]) -> None:
     """Writes a complete config folder for a checkpoint of known architecture; raises when no vocabulary is found."""
     width = shapes.get(_FIRST_CONV, [0, 0])
     known = _CONFIGS[kind]["unet"]["block_out_channels"][0]

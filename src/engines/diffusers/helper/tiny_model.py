@@ -8,6 +8,7 @@ safetensors only, so it takes well under a second. The folder appears all at onc
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -18,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 PIPELINES = {"sdxl": "StableDiffusionXLPipeline", "sd15": "StableDiffusionPipeline"}
-WORDS = (
-    "a an the of in on at by and with photo picture painting drawing cat dog house tree city river mountain sky sun "
-    "moon light dark red green blue white black yellow old new big small high quality detailed portrait landscape man "
-    "woman child face hand bad worst best low blurry watermark text style art digital realistic anime fantasy forest "
-    "flower water stone fire snow beautiful astronaut riding horse castle ship street night morning"
-).split()
+WORDS = """
+    a an the of in on at by and with photo picture painting drawing cat dog house tree city river mountain sky sun
+    moon light dark red green blue white black yellow old new big small high quality detailed portrait landscape man
+    woman child face hand bad worst best low blurry watermark text style art digital realistic anime fantasy forest
+    flower water stone fire snow beautiful astronaut riding horse castle ship street night morning
+    """.split()  # noqa: SIM905 - words, not Python
 MERGES = 91  # with 256 bytes, 256 word endings and two markers: 605 tokens
 
 
@@ -39,7 +40,7 @@ def learn_merges(words: list[str], count: int) -> list[tuple[str, str]]:
     spelled = [[*word[:-1], word[-1] + "</w>"] for word in words]
     merges: list[tuple[str, str]] = []
     while len(merges) < count:
-        pairs = Counter(pair for word in spelled for pair in zip(word, word[1:], strict=False))
+        pairs = Counter(pair for word in spelled for pair in itertools.pairwise(word))
         best = min(pairs, key=lambda pair: (-pairs[pair], pair))
         merges.append(best)
         for word in spelled:
@@ -209,8 +210,7 @@ def main(argv: list[str]) -> int:
         build(args.out.absolute(), args.kind, args.seed, args.single_file and args.single_file.absolute())
     except ImportError as error:
         print(
-            f"Cannot make the tiny model: the Python package {error.name!r} is missing. "
-            f"Try: {sys.executable} -m pip install numpy safetensors",
+            f"Cannot make the tiny model: the Python package {error.name!r} is missing. Try: {sys.executable} -m pip install numpy safetensors",
             file=sys.stderr,
         )
         return 3
