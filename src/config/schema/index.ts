@@ -1,58 +1,78 @@
 import { z } from "zod";
 import { engine } from "./engines.ts";
-import { duration, flag, integer, name, port, sizeBytes, text } from "./scalars.ts";
+import { duration, flag, integer, name, port, sizeBytes, text, word } from "./scalars.ts";
 import { expectation, service } from "./services.ts";
 import { sources } from "./sources.ts";
 
 const log = z
   .strictObject({
     format: z.enum(["auto", "pretty", "plain", "json"]).default("auto").meta({ description: "auto: pretty on a terminal, else plain." }),
-    level: z.enum(["error", "warn", "info", "debug"]).default("info"),
+    level: z.enum(["error", "warn", "info", "debug"]).default("info").meta({ description: "The least important lines that are printed." }),
   })
-  .prefault({});
+  .prefault({})
+  .meta({ description: "What fettle prints on stderr." });
 
 const jobs = z
   .strictObject({
     timeout: duration.default(600_000).meta({ description: "One whole request to the engine (seed 003: 600 s)." }),
     retry: z
       .strictObject({
-        tries: integer(1, 100).default(10),
+        tries: integer(1, 100).default(10).meta({ description: "Requests in all, the first included." }),
         backoff: duration.default(100).meta({ description: "Doubled after each failed try." }),
       })
       .prefault({})
       .meta({ description: "On 502, 503, 504 and refused connections." }),
-    maxInput: sizeBytes.default(100_000_000),
+    maxInput: sizeBytes.default(100_000_000).meta({ description: "The largest job input." }),
     maxDepth: integer(4, 10_000).default(64).meta({ description: "How deep a job's JSON may nest." }),
-    blackImages: z.enum(["fail", "warn", "off"]).default("fail"),
+    blackImages: z.enum(["fail", "warn", "off"]).default("fail").meta({ description: "What an all-black image does to its job." }),
     keepResults: duration.default(1_800_000).meta({ description: "How long a delivered result can still be asked for." }),
     maxLosses: integer(1, 100).default(3).meta({ description: "So often may the worker die while it runs a job; then the job fails." }),
   })
-  .prefault({});
+  .prefault({})
+  .meta({ description: "Limits and retries of each job." });
 
 const results = z
   .strictObject({
     files: z
-      .strictObject({ dir: text, template: text.default("{job}-{index}.{ext}") })
+      .strictObject({
+        dir: word.meta({ description: "The folder." }),
+        template: word.default("{job}-{index}.{ext}").meta({ description: "The file's name." }),
+      })
       .optional()
       .meta({ description: "Also write each image into a folder." }),
   })
-  .prefault({});
+  .prefault({})
+  .meta({ description: "Where images go besides the answer." });
 
 /** The whole configuration. Unknown keys are mistakes everywhere. */
 export const configSchema = z.strictObject({
-  version: z.literal(1).default(1),
-  description: text.optional(),
+  version: z
+    .union([z.literal(1), z.literal("1").transform((): 1 => 1)], { error: "expected 1, the only version there is" })
+    .default(1)
+    .meta({ description: "The version of this format." }),
+  description: text.optional().meta({ description: "A line for people." }),
   extends: text.optional().meta({ description: "A built-in profile to start from." }),
   announce: z.array(text).default([]).meta({ description: "Lines printed before anything else." }),
   expectSetup: expectation.optional(),
   log,
-  stateDir: text.default("/var/lib/fettle").meta({ description: "Journal and results; a local disk, not a network volume." }),
-  logDir: text.default("/var/log/fettle"),
-  runtimeDir: text.default("/run/fettle").meta({ description: "Control socket and PID files." }),
-  stop: z.strictObject({ budget: duration.default(8000) }).prefault({}),
-  health: z.strictObject({ enabled: flag.default(true), listen: text.default("127.0.0.1"), port: port.default(9090) }).prefault({}),
-  engines: z.record(name, engine).default({}),
-  services: z.record(name, service).default({}),
+  // The folders' defaults depend on the user: defaults.ts gives them as the lowest layer, so these are root's.
+  stateDir: word.default("/var/lib/fettle").meta({ description: "Journal and results; a local disk, not a network volume. Not root: $XDG_STATE_HOME/fettle." }),
+  logDir: word.default("/var/log/fettle").meta({ description: "One log file per service. Not root: stateDir's default, and /log." }),
+  runtimeDir: word.default("/run/fettle").meta({ description: "Control socket and PID files. Not root: $XDG_RUNTIME_DIR/fettle, or /tmp/fettle-UID." }),
+  stop: z
+    .strictObject({ budget: duration.default(8000).meta({ description: "Everything must have stopped after this long; Docker waits 10 s." }) })
+    .prefault({})
+    .meta({ description: "The stop of fettle as a whole." }),
+  health: z
+    .strictObject({
+      enabled: flag.default(true).meta({ description: "false: no health server; `fettle health` then asks the control socket." }),
+      listen: word.default("127.0.0.1").meta({ description: "The address it listens on." }),
+      port: port.default(9090).meta({ description: "The TCP port of the health server; 0 lets the system choose." }),
+    })
+    .prefault({})
+    .meta({ description: "The health server: /health, /ready, /status, /metrics." }),
+  engines: z.record(name, engine).default({}).meta({ description: "The engines by name; each has a kind." }),
+  services: z.record(name, service).default({}).meta({ description: "Other programs to run beside the engines, by name." }),
   sources,
   jobs,
   results,

@@ -1,36 +1,46 @@
 import { z } from "zod";
 import { probe } from "./probe.ts";
-import { argv, duration, environment, flag, integer, name, text } from "./scalars.ts";
+import { argv, decimal, duration, environment, flag, integer, name, text, word } from "./scalars.ts";
 
 export const restart = z
   .strictObject({
-    policy: z.enum(["never", "on-failure", "always"]).default("always"),
-    first: duration.default(500),
-    factor: z.number().min(1).max(10).default(2),
-    max: duration.default(30_000),
-    resetAfter: duration.default(30_000),
-    maxRestarts: integer(0, 1000).default(5),
-    window: duration.default(300_000),
+    policy: z.enum(["never", "on-failure", "always"]).default("always").meta({ description: "When its end makes fettle start it again; on-failure: not after exit code 0." }),
+    first: duration.default(500).meta({ description: "The wait before the first restart." }),
+    factor: decimal(1, 10).default(2).meta({ description: "Each further wait is so many times the one before." }),
+    max: duration.default(30_000).meta({ description: "No wait is longer." }),
+    resetAfter: duration.default(30_000).meta({ description: "Ready for this long, and the next failure is a first one again." }),
+    maxRestarts: integer(0, 1000).default(5).meta({ description: "More restarts than this within `window` are a crash loop." }),
+    window: duration.default(300_000).meta({ description: "The time in which `maxRestarts` counts." }),
   })
-  .prefault({});
+  .prefault({})
+  .meta({ description: "What happens when it ends by itself." });
 
 export const stop = z
   .strictObject({
-    signal: z.enum(["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"]).default("SIGTERM"),
-    grace: duration.default(8000),
+    signal: z
+      .enum(["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"])
+      .default("SIGTERM")
+      .meta({ description: "The signal that asks it to stop; its whole process group gets it." }),
+    grace: duration.default(8000).meta({ description: "Between that signal and SIGKILL; the global stop budget may shorten it." }),
   })
-  .prefault({});
+  .prefault({})
+  .meta({ description: "How it is stopped." });
 
 /** Expected time of a stage, shown beside the measured one. */
-export const expectation = z.strictObject({ min: duration.optional(), max: duration });
+export const expectation = z
+  .strictObject({
+    min: duration.optional().meta({ description: "It takes at least this long." }),
+    max: duration.meta({ description: "It takes at most this long." }),
+  })
+  .meta({ description: "The expected time of this stage, shown in the timeline beside the measured one." });
 
 /** What every launched thing has in common, engines included. */
 export const launched = {
   announce: text.optional().meta({ description: "A line printed as it stands when it starts." }),
   expect: expectation.optional(),
-  env: environment.default({}),
-  user: text.optional().meta({ description: "Run as this user when fettle is root: name, uid or uid:gid." }),
-  enabled: flag.default(true),
+  env: environment.default({}).meta({ description: "Environment variables added to fettle's own for this program; null removes one." }),
+  user: word.optional().meta({ description: "Run as this user when fettle is root: name, uid or uid:gid." }),
+  enabled: flag.default(true).meta({ description: "false leaves it out of the plan." }),
   restart,
   stop,
   console: flag.default(true).meta({ description: "Mirror its output on the container's log." }),
@@ -38,14 +48,17 @@ export const launched = {
 
 export const service = z.strictObject({
   ...launched,
-  command: argv.min(1).meta({ description: "Program and arguments; no shell is involved." }),
+  command: argv.min(1, { error: "expected a program and its arguments" }).meta({ description: "Program and arguments; no shell is involved." }),
   extraArgs: argv.default([]).meta({ description: "Appended to the command; layers add to each other." }),
-  cwd: text.optional(),
+  cwd: word.optional().meta({ description: "The folder it runs in." }),
   task: flag.default(false).meta({ description: "Must end with 0 instead of keeping on." }),
-  dependsOn: z.record(name, z.enum(["started", "ready", "completed"])).default({}),
-  readiness: probe.optional(),
+  dependsOn: z
+    .record(name, z.enum(["started", "ready", "completed"]).meta({ description: "started: spawned. ready: its readiness probe passes. completed: ended with 0." }))
+    .default({})
+    .meta({ description: "Engines and services that come first, each with its condition." }),
+  readiness: probe.optional().meta({ description: "How to ask whether it is ready; without one it counts as ready once started." }),
   essential: flag.default(false).meta({ description: "Its end ends the container, with its exit code." }),
-  onlyIfExists: text.optional().meta({ description: "Leave the service out when this file is missing." }),
+  onlyIfExists: word.optional().meta({ description: "Leave the service out when this file is missing." }),
   replacesSource: z.enum(["runpod", "http", "file"]).optional().meta({ description: "When this service runs, that job source of fettle's own is off." }),
 });
 
