@@ -13,6 +13,9 @@ import type { Config } from "../config/schema/index.ts";
 import type { Ending, StampedEvent } from "../events/event.ts";
 import type { PlannedEngine } from "../plan/plan.ts";
 
+/** The socket's name within `runtimeDir`. */
+export const socketName = "control.sock";
+
 export interface ServiceStatus {
   readonly name: string;
   readonly role: "engine" | "worker" | "service" | "task";

@@ -34,7 +34,7 @@ export const catalog = {
 
   "config.not-found": row("Configuration file not found", "Write one with `fettle config init`.", exits.usage),
   "config.syntax": row("Configuration is not valid YAML", "Mend the line shown.", exits.usage),
-  "config.invalid": row("Configuration is not valid", "`fettle config check` lists every mistake.", exits.usage),
+  "config.invalid": row("Configuration is not valid", "`fettle config schema` says what each key takes.", exits.usage),
   "config.unknown-key": row("Unknown key in the configuration", "`fettle config schema` lists the keys.", exits.usage),
   "config.unknown-profile": row("Unknown profile", "`fettle config show --profile NAME` prints a built-in one.", exits.usage),
   "config.missing-variable": row("A variable has no value", "Set it, or give a default: ${NAME:-default}.", exits.usage),
@@ -49,6 +49,7 @@ export const catalog = {
   "supervise.already-running": row("Another fettle runs here", "Stop it, or give this one its own runtimeDir.", exits.failed),
   "supervise.no-instance": row("No running fettle found", "Start one with `fettle start`, or name it with --url.", exits.failed, true),
   "supervise.unknown-service": row("Unknown service", "`fettle service list` shows the names.", exits.usage),
+  "supervise.stopping": row("fettle is stopping", "Start it again with `fettle start`.", exits.failed),
   "supervise.cannot-write": row("A file cannot be written", "Check the folder's rights and the disk's free space.", exits.environment),
 
   "engine.unreachable": row("The engine cannot be reached", "Run `fettle doctor`; read the engine's log.", exits.failed, true),

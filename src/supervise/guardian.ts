@@ -1,0 +1,104 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { readProcess } from "./process-table.ts";
+
+/**
+ * Outlives the supervisor by a moment: a shell in a session of its own that reads a pipe only the supervisor can write to.
+ * When the supervisor vanishes (SIGKILL, out of memory) the pipe ends, and the shell ends every group it was told of and
+ * every process that carries the instance's marker. A shell, because a second copy of this binary would cost 5 MB and
+ * a parent-death signal covers direct children only.
+ */
+export interface Guardian {
+  add(pid: number): void;
+  remove(pid: number): void;
+  /** Ends the guardian; nobody is hurt. */
+  close(): Promise<void>;
+}
+
+// `$1` is the marker. A dead leader's pid cannot be used again while its group lives, so the start time decides:
+// another start time means that the group is long gone and the pid is a stranger's.
+const script = String.raw`
+trap '' TERM INT HUP QUIT
+marker=$1
+set --
+while read -r word pid ticks; do
+  case $word in
+    add) set -- "$@" "$pid:$ticks" ;;
+    remove) for one do shift; [ "$one" = "$pid:$ticks" ] || [ "\${one%%:*}" = "$pid" ] || set -- "$@" "$one"; done ;;
+    quit) exit 0 ;;
+  esac
+done
+stranger() {
+  stat=
+  { read -r stat < "/proc/$1/stat"; } 2>/dev/null || return 1
+  ticks=$2
+  set -- \${stat##*) }
+  [ "\${20}" != "$ticks" ]
+}
+each() {
+  signal=$1; shift
+  for one do stranger "\${one%%:*}" "\${one#*:}" || kill -"$signal" -- "-\${one%%:*}" 2>/dev/null; done
+  for file in $(grep -l -a -F -e "$marker" /proc/[0-9]*/environ 2>/dev/null); do
+    pid=\${file#/proc/}; kill -"$signal" "\${pid%%/*}" 2>/dev/null
+  done
+}
+each TERM "$@"
+for turn in 1 2 3 4 5 6 7 8 9 10; do
+  alive=
+  for one do kill -0 -- "-\${one%%:*}" 2>/dev/null && alive=1; done
+  [ -z "$alive" ] && break
+  sleep 0.1 2>/dev/null || sleep 1
+done
+each KILL "$@"
+`.replaceAll("\\${", "${");
+
+export interface GuardianOptions {
+  readonly marker: string;
+  readonly env: Readonly<Record<string, string>>;
+  onLost(reason: string): void;
+}
+
+/** Starts the guardian; without a shell on the machine it reports that and does nothing. A killed one is replaced. */
+export function startGuardian({ marker, env, onLost }: GuardianOptions): Guardian {
+  const guarded = new Map<number, number>();
+  let shell: ChildProcess | undefined;
+  let closing = false;
+  let losses = 0;
+  const open = () => {
+    try {
+      shell = spawn("/bin/sh", ["-c", script, "fettle-guardian", marker], { detached: true, stdio: ["pipe", "ignore", "ignore"], env, cwd: "/" });
+    } catch (error) {
+      return onLost(String(error));
+    }
+    shell.stdin?.on("error", () => undefined);
+    shell.once("error", (error) => lose(error.message)).once("exit", (code, signal) => lose(`it ended with ${code ?? signal}`));
+    for (const [pid, ticks] of guarded) write(`add ${pid} ${ticks}`);
+  };
+  const lose = (reason: string) => {
+    shell = undefined;
+    if (closing) return;
+    losses++;
+    onLost(reason);
+    if (losses <= 5 && guarded.size > 0) open();
+  };
+  const write = (line: string) => void shell?.stdin?.write(`${line}\n`);
+  open();
+  return {
+    add(pid) {
+      const ticks = readProcess(pid)?.startTicks ?? 0;
+      guarded.set(pid, ticks);
+      write(`add ${pid} ${ticks}`);
+    },
+    remove(pid) {
+      const ticks = guarded.get(pid);
+      if (guarded.delete(pid)) write(`remove ${pid} ${ticks}`);
+    },
+    async close() {
+      closing = true;
+      const ended = shell;
+      if (!ended || ended.exitCode !== null || ended.signalCode !== null) return;
+      const gone = new Promise<void>((resolve) => ended.once("exit", () => resolve()).once("error", () => resolve()));
+      ended.stdin?.end("quit\n");
+      await gone;
+    },
+  };
+}

@@ -1,0 +1,94 @@
+import { type FileHandle, mkdir, open, rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
+import { reasonOf } from "../errors/fettle-error.ts";
+
+export interface LogFileOptions {
+  /** A new file begins after this many bytes, at a line end. Default 10 MB. */
+  readonly maxBytes?: number;
+  /** Files in all: the current one and its older ones `.1`, `.2` …. Default 5. */
+  readonly count?: number;
+  /** Called once when writing fails; what cannot be written is dropped, the service goes on. */
+  onTrouble(reason: string): void;
+}
+
+/** Blocks waiting for the disk; above this the service is held back until the disk has caught up. */
+const maxWaitingBytes = 1 << 20;
+
+/** A service's log: appended (never truncated), written in order without blocking, rotated at line ends without loss. */
+export class LogFile {
+  readonly path: string;
+  readonly #options: LogFileOptions;
+  #file: FileHandle | undefined;
+  #sizeBytes = 0;
+  #endsLine = true;
+  #waiting: Buffer[] = [];
+  #waitingBytes = 0;
+  #writing: Promise<void> | undefined;
+  #troubled = false;
+
+  constructor(path: string, options: LogFileOptions) {
+    this.path = path;
+    this.#options = options;
+  }
+
+  /** Returns a promise only when the disk is behind; it resolves when there is room again. */
+  write(block: Buffer): Promise<void> | undefined {
+    this.#waiting.push(block);
+    this.#waitingBytes += block.length;
+    this.#writing ??= this.#drain().finally(() => {
+      this.#writing = undefined;
+    });
+    return this.#waitingBytes > maxWaitingBytes ? this.#writing : undefined;
+  }
+
+  /** Resolves when everything given so far is in the file. */
+  async flush(): Promise<void> {
+    while (this.#writing) await this.#writing;
+  }
+
+  async close(): Promise<void> {
+    await this.flush();
+    await this.#file?.close();
+    this.#file = undefined;
+  }
+
+  async #drain(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      const blocks = this.#waiting;
+      this.#waiting = [];
+      this.#waitingBytes = 0;
+      try {
+        await this.#append(blocks);
+      } catch (error) {
+        if (!this.#troubled) this.#options.onTrouble(reasonOf(error));
+        this.#troubled = true;
+        await this.#file?.close().catch(() => undefined);
+        this.#file = undefined;
+      }
+    }
+  }
+
+  async #append(blocks: readonly Buffer[]): Promise<void> {
+    if (this.#endsLine && this.#sizeBytes >= (this.#options.maxBytes ?? 10_000_000)) await this.#rotate();
+    if (!this.#file) {
+      await mkdir(dirname(this.path), { recursive: true });
+      this.#file = await open(this.path, "a", 0o644);
+      this.#sizeBytes = (await this.#file.stat()).size;
+    }
+    const bytes = blocks.length === 1 ? (blocks[0] as Buffer) : Buffer.concat(blocks);
+    for (let at = 0; at < bytes.length; ) at += (await this.#file.write(bytes, at)).bytesWritten;
+    this.#sizeBytes += bytes.length;
+    this.#endsLine = bytes.at(-1) === 0x0a;
+  }
+
+  async #rotate(): Promise<void> {
+    await this.#file?.close();
+    this.#file = undefined;
+    const last = (this.#options.count ?? 5) - 1;
+    for (let number = last - 1; number >= 0; number--) {
+      const from = number === 0 ? this.path : `${this.path}.${number}`;
+      await rename(from, `${this.path}.${number + 1}`).catch(() => undefined);
+    }
+    if (last === 0) await rm(this.path, { force: true });
+  }
+}

@@ -1,0 +1,27 @@
+import type { Snapshot } from "../control/protocol.ts";
+
+/** The snapshot in Prometheus' text format. */
+export function formatMetrics({ state, uptimeMs, services, engines, jobs, version, profile }: Snapshot): string {
+  const lines: string[] = [];
+  const family = (name: string, type: "gauge" | "counter", help: string, samples: readonly (readonly [labels: Record<string, string>, value: number])[]) => {
+    if (samples.length === 0) return;
+    lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`);
+    for (const [labels, value] of samples) lines.push(`${name}${formatLabels(labels)} ${value}`);
+  };
+  const flag = (value: boolean) => (value ? 1 : 0);
+  family("fettle_info", "gauge", "What runs here.", [[{ version, profile }, 1]]);
+  family("fettle_up", "gauge", "1 when every service that should be is ready.", [[{}, flag(state === "ready")]]);
+  family("fettle_uptime_seconds", "gauge", "Since the supervisor started.", [[{}, uptimeMs / 1000]]);
+  family("fettle_service_ready", "gauge", "1 when the service is ready.", services.map(({ name, role, state: now }) => [{ service: name, role }, flag(now === "ready")]));
+  family("fettle_service_restarts_total", "counter", "Restarts of the service.", services.map(({ name, role, restarts }) => [{ service: name, role }, restarts]));
+  family("fettle_engine_ready", "gauge", "1 when the engine takes jobs.", engines.map(({ name, kind, ready }) => [{ engine: name, kind }, flag(ready)]));
+  family("fettle_jobs_received_total", "counter", "Jobs accepted.", [[{}, jobs.received]]);
+  family("fettle_jobs_done_total", "counter", "Jobs that gave a result.", [[{}, jobs.done]]);
+  family("fettle_jobs_failed_total", "counter", "Jobs that failed or were cancelled.", [[{}, jobs.failed]]);
+  return `${lines.join("\n")}\n`;
+}
+
+function formatLabels(labels: Record<string, string>): string {
+  const pairs = Object.entries(labels).map(([name, value]) => `${name}="${value.replace(/[\\"]/g, "\\$&").replaceAll("\n", "\\n")}"`);
+  return pairs.length === 0 ? "" : `{${pairs.join(",")}}`;
+}

@@ -1,0 +1,103 @@
+import { stripVTControlCharacters } from "node:util";
+import { LineSplitter } from "./line-splitter.ts";
+import { LogFile } from "./log-file.ts";
+
+export interface OutputOptions {
+  readonly logFile: string;
+  /** Called with each line for the container's own log; absent: not mirrored. */
+  readonly onLine?: ((line: string) => void) | undefined;
+  onTrouble(reason: string): void;
+}
+
+/** Lines kept in memory for errors, pages and the end of a service. */
+const keptLines = 50;
+const keptChars = 4000;
+
+/** Where a service's output goes: its file word for word, its last lines in memory, the console, and whoever listens. */
+export class Output {
+  readonly #file: LogFile;
+  readonly #options: OutputOptions;
+  readonly #splitters: Readonly<Record<"stdout" | "stderr", LineSplitter>>;
+  readonly #listeners = new Set<(line: string) => void>();
+  readonly #followers = new Set<(block: Buffer) => void>();
+  #last: string[] = [];
+  #hold: Promise<void> | undefined;
+
+  constructor(options: OutputOptions) {
+    this.#options = options;
+    this.#file = new LogFile(options.logFile, { onTrouble: options.onTrouble });
+    const splitter = () => new LineSplitter((block) => this.#take(block));
+    this.#splitters = { stdout: splitter(), stderr: splitter() };
+  }
+
+  get lastLines(): readonly string[] {
+    return this.#last;
+  }
+
+  /** Takes bytes of one of the two streams; a returned promise asks to wait. */
+  push(stream: "stdout" | "stderr", chunk: Buffer): Promise<void> | undefined {
+    this.#hold = undefined;
+    this.#splitters[stream].push(chunk);
+    return this.#hold;
+  }
+
+  /** At the end of a child: what had no line end counts as a line. Resolves when the file has it. */
+  async endChild(): Promise<void> {
+    this.#splitters.stdout.flush();
+    this.#splitters.stderr.flush();
+    await this.#file.flush();
+  }
+
+  /** At the start of a child: errors show its own lines, not those of the one before. */
+  beginChild(): void {
+    this.#last = [];
+    this.#listeners.clear();
+  }
+
+  /** Lines of the current child from now on, without colour codes. */
+  listen(listener: (line: string) => void): void {
+    this.#listeners.add(listener);
+  }
+
+  /** Raw blocks from now on; the returned function ends that. */
+  follow(follower: (block: Buffer) => void): () => void {
+    this.#followers.add(follower);
+    return () => void this.#followers.delete(follower);
+  }
+
+  flush(): Promise<void> {
+    return this.#file.flush();
+  }
+
+  close(): Promise<void> {
+    return this.#file.close();
+  }
+
+  #take(block: Buffer): void {
+    this.#hold = this.#file.write(block) ?? this.#hold;
+    for (const follower of this.#followers) follower(block);
+    const everyLine = this.#options.onLine !== undefined || this.#listeners.size > 0;
+    const lines = (everyLine ? block : lastPart(block)).toString("utf8").replace(/\n$/, "").split("\n").map(visible);
+    if (everyLine) {
+      for (const line of lines) {
+        this.#options.onLine?.(line);
+        if (this.#listeners.size === 0) continue;
+        const plain = stripVTControlCharacters(line);
+        for (const listener of this.#listeners) listener(plain);
+      }
+    }
+    this.#last = [...this.#last, ...lines.slice(-keptLines).map((line) => stripVTControlCharacters(line).slice(0, keptChars))].slice(-keptLines);
+  }
+}
+
+/** A progress bar draws one line many times over; a person would see only its last state. */
+function visible(line: string): string {
+  const text = line.endsWith("\r") ? line.slice(0, -1) : line;
+  return text.slice(text.lastIndexOf("\r") + 1);
+}
+
+function lastPart(block: Buffer): Buffer {
+  let at = block.length;
+  for (let found = 0; at > 0 && found <= keptLines; found++) at = block.lastIndexOf(0x0a, at - 1);
+  return block.subarray(Math.max(0, at + 1));
+}

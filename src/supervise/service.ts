@@ -1,0 +1,207 @@
+import type { Service } from "../plan/plan.ts";
+import { pause } from "../util/pause.ts";
+import { type Depended, describeWait, isMet, whyNever } from "./dependencies.ts";
+import { type LifeEnd, runLife } from "./life.ts";
+import { Output } from "./output.ts";
+import { RestartRecord } from "./restart.ts";
+import { describeEnding, type ServiceState } from "./service-state.ts";
+import { signalNumber } from "./signals.ts";
+import type { Surroundings } from "./surroundings.ts";
+
+export interface StopOptions {
+  /** ms from now; the service's own grace counts when it is shorter. Default: the service's own. */
+  readonly budgetMs?: number;
+}
+
+/** `cutShort`: it had to be killed, and sooner than its own grace allows. */
+export interface StopOutcome {
+  readonly killed: boolean;
+  readonly cutShort: boolean;
+}
+
+interface Run {
+  readonly stop: AbortController;
+  readonly kill: AbortController;
+  readonly done: Promise<void>;
+}
+
+/** One declared service through all its children: waits for its dependencies, starts, restarts by the rule, stops. Diagram: service-state.ts. */
+export class SupervisedService implements Depended {
+  readonly spec: Service;
+  readonly output: Output;
+  readonly #around: Surroundings;
+  readonly #find: (name: string) => SupervisedService | undefined;
+  readonly #record: RestartRecord;
+  #state: ServiceState = { id: "waiting", reason: "not started yet" };
+  #run: Run | undefined;
+  #restarting: Promise<void> | undefined;
+  #hasStarted = false;
+  #killed = false;
+  #restarts = 0;
+  #changed = Promise.withResolvers<void>();
+
+  constructor(spec: Service, around: Surroundings, find: (name: string) => SupervisedService | undefined) {
+    this.spec = spec;
+    this.#around = around;
+    this.#find = find;
+    this.#record = new RestartRecord(spec.restart);
+    this.output = new Output({
+      logFile: spec.logFile,
+      onLine: spec.console ? (line) => around.mirror(spec.name, line) : undefined,
+      onTrouble: (reason) => around.warn(`Cannot write ${spec.logFile}: ${reason}.`, "The service goes on; its lines are on the console only."),
+    });
+  }
+
+  get name(): string {
+    return this.spec.name;
+  }
+
+  get isTask(): boolean {
+    return this.spec.role === "task";
+  }
+
+  get state(): ServiceState {
+    return this.#state;
+  }
+
+  get hasStarted(): boolean {
+    return this.#hasStarted;
+  }
+
+  /** Begins to run; does nothing while it runs already. */
+  start(): void {
+    if (this.#run) return;
+    const stop = new AbortController();
+    const kill = new AbortController();
+    this.#hasStarted = false;
+    this.#killed = false;
+    this.#record.reset();
+    const done = this.#live(stop.signal, kill.signal).finally(() => {
+      this.#run = undefined;
+    });
+    this.#run = { stop, kill, done };
+  }
+
+  /** Ends the child and its family, or calls off what it waits for. Resolves when nobody is left. */
+  async stop({ budgetMs = Number.POSITIVE_INFINITY }: StopOptions = {}): Promise<StopOutcome> {
+    const run = this.#run;
+    if (!run) return { killed: false, cutShort: false };
+    const timer = setTimeout(() => run.kill.abort(), Math.max(0, Math.min(budgetMs, this.spec.stop.graceMs)));
+    const beganMs = performance.now();
+    run.stop.abort();
+    await run.done;
+    clearTimeout(timer);
+    return { killed: this.#killed, cutShort: this.#killed && performance.now() - beganMs < this.spec.stop.graceMs };
+  }
+
+  /** No more patience: SIGKILL to whatever is being stopped. */
+  kill(): void {
+    this.#run?.kill.abort();
+  }
+
+  /** Stops and starts again; several at once are one. */
+  restart(): Promise<void> {
+    this.#restarting ??= this.stop()
+      .then(() => {
+        if (this.#hasStarted) this.#restarts++;
+        this.start();
+      })
+      .finally(() => {
+        this.#restarting = undefined;
+      });
+    return this.#restarting;
+  }
+
+  /** Resolves at the next change of state. */
+  get changed(): Promise<void> {
+    return this.#changed.promise;
+  }
+
+  #set(state: ServiceState): void {
+    this.#state = state;
+    if ("child" in state && state.child) this.#hasStarted = true;
+    this.#changed.resolve();
+    this.#changed = Promise.withResolvers<void>();
+    this.#around.changed();
+  }
+
+  async #live(stop: AbortSignal, kill: AbortSignal): Promise<void> {
+    if (await this.#dependenciesHold(stop)) {
+      while (!stop.aborted) {
+        const end = await runLife({ service: this.spec, around: this.#around, output: this.output, restarts: this.#restarts, stop, kill, set: (state) => this.#set(state) });
+        if (end.type === "stopped") {
+          this.#killed = end.killed;
+          return this.#stopped(end);
+        }
+        const delayMs = this.#afterEnd(end);
+        if (delayMs === undefined) return;
+        await pause(delayMs, { signal: stop });
+        if (!stop.aborted) this.#restarts++;
+      }
+    }
+    this.#stopped();
+  }
+
+  #stopped(end?: LifeEnd & { type: "stopped" }): void {
+    this.#set({ id: "exited", wanted: true, ...(end && { ending: end.ending }) });
+    this.#around.bus.emit({ type: "service.stopped", service: this.name });
+  }
+
+  /** The delay before the next start, or undefined when this was the last. */
+  #afterEnd(end: Exclude<LifeEnd, { type: "stopped" }>): number | undefined {
+    const { bus } = this.#around;
+    const { policy } = this.spec.restart;
+    const ending = end.type === "spawn-failed" ? undefined : end.ending;
+    const reason = end.type === "exited" ? describeEnding(end.ending) : end.reason;
+    const succeeded = end.type === "exited" && end.ending.code === 0;
+    if (end.type === "spawn-failed") bus.emit({ type: "service.failed", service: this.name, reason });
+    const isOver = (succeeded && (this.isTask || policy === "on-failure")) || policy === "never" || (end.type === "spawn-failed" && end.permanent);
+    if (isOver) {
+      this.#set({ id: "exited", wanted: false, ...(ending && { ending }), ...(end.type !== "exited" && { reason }) });
+      return this.#over(end, reason);
+    }
+    const verdict = this.#record.failed(performance.now(), end.type === "exited" ? end.readyMs : 0);
+    if (verdict.type === "crash-loop") {
+      this.#set({ id: "crash-looping", restarts: verdict.restarts, reason, ...(ending && { ending }) });
+      bus.emit({ type: "service.crash-looping", service: this.name, restarts: verdict.restarts, lastLines: this.output.lastLines });
+      return this.#over(end, reason);
+    }
+    this.#set({ id: "backing-off", delayMs: verdict.delayMs, restarts: verdict.restarts });
+    bus.emit({ type: "service.backing-off", service: this.name, delayMs: verdict.delayMs, restarts: verdict.restarts });
+    return verdict.delayMs;
+  }
+
+  #over(end: Exclude<LifeEnd, { type: "stopped" }>, reason: string): undefined {
+    const exitCode = exitCodeOf(end);
+    if (this.spec.essential && !(this.isTask && exitCode === 0)) this.#around.essentialEnded(this.name, exitCode, reason);
+    return undefined;
+  }
+
+  async #dependenciesHold(stop: AbortSignal): Promise<boolean> {
+    const aborted = Promise.withResolvers<void>();
+    stop.addEventListener("abort", () => aborted.resolve(), { once: true });
+    let told: string | undefined;
+    while (!stop.aborted) {
+      const open = this.spec.dependsOn.flatMap(({ service, condition }) => {
+        const other = this.#find(service);
+        return other && !isMet(other, condition) ? [{ other, condition }] : [];
+      });
+      if (open.length === 0) return true;
+      const never = open.map(({ other, condition }) => whyNever(other, condition)).find((why) => why !== undefined);
+      const [first] = open;
+      const reason = never ?? (first ? describeWait(first.other, first.condition) : "");
+      if (this.#state.id !== "waiting" || this.#state.reason !== reason) this.#set({ id: "waiting", reason });
+      if (never !== undefined && never !== told) this.#around.bus.emit({ type: "service.failed", service: this.name, reason: never });
+      told = never;
+      await Promise.race([aborted.promise, ...open.map(({ other }) => other.changed)]);
+    }
+    return false;
+  }
+}
+
+/** What the container's exit code is when this end was the end of everything: 3 when it could not even start. */
+function exitCodeOf(end: Exclude<LifeEnd, { type: "stopped" }>): number {
+  if (end.type === "spawn-failed") return 3;
+  if (end.type === "too-late") return 1;
+  return end.ending.code ?? 128 + signalNumber(end.ending.signal);
+}

@@ -1,0 +1,22 @@
+import { constants } from "node:os";
+
+/** The number of a signal, for exit codes 128 + n; 0 for one this system does not know. */
+export function signalNumber(signal: NodeJS.Signals | null): number {
+  return signal === null ? 0 : (constants.signals[signal] ?? 0);
+}
+
+export interface SignalWatch {
+  end(): void;
+}
+
+/** Calls back for every SIGTERM and SIGINT until ended. As PID 1 the kernel drops signals nobody handles, so this comes first of all. */
+export function watchSignals(onSignal: (signal: "SIGTERM" | "SIGINT") => void): SignalWatch {
+  const onTerm = () => onSignal("SIGTERM");
+  const onInt = () => onSignal("SIGINT");
+  process.on("SIGTERM", onTerm).on("SIGINT", onInt);
+  return {
+    end() {
+      process.off("SIGTERM", onTerm).off("SIGINT", onInt);
+    },
+  };
+}

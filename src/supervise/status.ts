@@ -1,0 +1,125 @@
+import type { EngineStatus, ServiceStatus, Snapshot, TimelineStage } from "../control/protocol.ts";
+import type { StampedEvent } from "../events/event.ts";
+import type { Plan } from "../plan/plan.ts";
+import { version } from "../version.ts";
+import { describeEnding } from "./service-state.ts";
+
+type Kept = { -readonly [key in keyof ServiceStatus]: ServiceStatus[key] } & { spawnedMs?: number };
+
+/** An observer: the machine's state as one value, made of events alone. */
+export interface Status {
+  apply(event: StampedEvent): void;
+  snapshot(timeline: readonly TimelineStage[]): Snapshot;
+}
+
+export function createStatus(plan: Plan): Status {
+  const startedAt = new Date().toISOString();
+  const startedMs = performance.now();
+  const services = new Map<string, Kept>(plan.services.map(({ name, role }) => [name, { name, role, state: "waiting", restarts: 0 }]));
+  const jobs = { received: 0, done: 0, failed: 0 };
+  let seq = 0;
+  let phase: "starting" | "up" | "stopping" = "starting";
+  let jobApi: string | undefined;
+
+  const isWell = ({ role, state, ending }: Kept) => state === "ready" || (role !== "engine" && role !== "worker" && state === "exited" && ending?.code === 0);
+  const isLost = ({ state, role, ending, reason }: Kept) =>
+    state === "crash-looping" || (state === "exited" && (role === "engine" || role === "worker" || ending?.code !== 0 || reason !== undefined));
+  const stateNow = (): Snapshot["state"] => {
+    if (phase === "stopping") return "stopping";
+    const all = [...services.values()];
+    if (all.every(isWell)) return "ready";
+    return phase === "up" || all.some(isLost) ? "degraded" : "starting";
+  };
+  return {
+    apply(event) {
+      seq = event.seq;
+      if ("service" in event) {
+        const kept = services.get(event.service);
+        if (kept) applyToService(kept, event);
+      }
+      if (event.type === "supervisor.ready") phase = "up";
+      if (event.type === "supervisor.stopping") phase = "stopping";
+      if (event.type === "worker.listening") jobApi = event.url;
+      if (event.type === "job.received" && !event.recovered) jobs.received++;
+      if (event.type === "job.done") jobs.done++;
+      if (event.type === "job.failed" || event.type === "job.cancelled") jobs.failed++;
+    },
+    snapshot(timeline) {
+      const nowMs = performance.now();
+      return {
+        seq,
+        pid: process.pid,
+        version,
+        profile: plan.profile,
+        startedAt,
+        uptimeMs: Math.round(nowMs - startedMs),
+        state: stateNow(),
+        services: [...services.values()].map(({ spawnedMs, ...kept }) => ({ ...kept, ...(spawnedMs !== undefined && { uptimeMs: Math.round(nowMs - spawnedMs) }) })),
+        engines: plan.engines.map(
+          ({ name, kind, url, service }): EngineStatus => ({ name, kind, url, ready: service === undefined || services.get(service)?.state === "ready" }),
+        ),
+        timeline,
+        ...(jobApi !== undefined && { jobApi }),
+        jobs: { ...jobs },
+      };
+    },
+  };
+}
+
+function applyToService(kept: Kept, event: StampedEvent & { readonly service: string }): void {
+  switch (event.type) {
+    case "service.starting":
+      kept.state = "starting";
+      delete kept.reason;
+      delete kept.ending;
+      delete kept.lastLines;
+      return;
+    case "service.spawned":
+      kept.pid = event.pid;
+      kept.restarts = event.restarts;
+      kept.spawnedMs = event.atMs;
+      return;
+    case "service.waiting":
+      kept.reason = event.reason;
+      return;
+    case "service.ready":
+      kept.state = "ready";
+      delete kept.reason;
+      return;
+    case "service.unready":
+      kept.state = "unready";
+      kept.reason = event.reason;
+      return;
+    case "service.stopping":
+      kept.state = "stopping";
+      return;
+    case "service.exited":
+      kept.state = "exited";
+      kept.ending = event.ending;
+      if (!event.wanted) {
+        kept.reason ??= describeEnding(event.ending);
+        if (event.ending.code !== 0) kept.lastLines = event.lastLines.slice(-10);
+      }
+      delete kept.pid;
+      delete kept.spawnedMs;
+      return;
+    case "service.failed":
+      // A dependant that cannot begin waits on, with the reason; one that could not be spawned has ended.
+      if (kept.state === "starting" && kept.pid === undefined) kept.state = "exited";
+      kept.reason = event.reason;
+      return;
+    case "service.backing-off":
+      kept.state = "backing-off";
+      return;
+    case "service.crash-looping":
+      kept.state = "crash-looping";
+      kept.lastLines = event.lastLines.slice(-10);
+      return;
+    case "service.stopped":
+      kept.state = "exited";
+      delete kept.reason;
+      return;
+    case "service.killed":
+      return;
+  }
+}

@@ -1,0 +1,186 @@
+import { randomBytes } from "node:crypto";
+import { readFileSync, rmSync } from "node:fs";
+import type { Server } from "node:http";
+import type { ServiceStatus, Snapshot, WorkerSettings } from "../control/protocol.ts";
+import { FettleError } from "../errors/fettle-error.ts";
+import type { EventBus } from "../events/bus.ts";
+import type { Log, LogFormat } from "../log/log.ts";
+import type { Plan } from "../plan/plan.ts";
+import { version } from "../version.ts";
+import { createAnnouncer } from "./announce.ts";
+import { createControlServer } from "./control-server.ts";
+import { endStrays } from "./end-family.ts";
+import { inheritedEnv } from "./environment.ts";
+import { startGuardian } from "./guardian.ts";
+import { type HealthAddress, openHealthServer } from "./health-server.ts";
+import { claimSocket, createRuntimeDir } from "./runtime-dir.ts";
+import { SupervisedService } from "./service.ts";
+import { stopAll } from "./shutdown.ts";
+import { signalNumber, watchSignals } from "./signals.ts";
+import { createStatus } from "./status.ts";
+import { markerOf, type Surroundings } from "./surroundings.ts";
+import { createTimeline, formatTimeline } from "./timeline.ts";
+
+export interface SupervisorOptions {
+  readonly bus: EventBus;
+  readonly log: Log;
+  /** The format that `log` writes; the worker writes the same, so its lines pass through as they are. */
+  readonly logFormat: LogFormat;
+  /** fettle's own environment, the base of every child's. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly runtimeDir: string;
+  /** Given to the worker over the control socket. */
+  readonly workerSettings?: WorkerSettings;
+  /** Where the machine's health is served; left out: nowhere. A port that is taken is a warning. */
+  readonly health?: HealthAddress;
+  /** Obey SIGTERM and SIGINT; default true. `generate` stops by `signal` alone. */
+  readonly obeySignals?: boolean;
+  /** Raw lines for the container's log; default stderr. */
+  readonly write?: (text: string) => void;
+  /** Aborts to stop everything in order, as SIGTERM does. */
+  readonly signal?: AbortSignal;
+}
+
+/** Why everything stops, and the exit code if the stop itself is clean. */
+interface StopCause {
+  readonly reason: string;
+  readonly exitCode: number;
+  /** For 128 + n when the stop is cut short. */
+  readonly signal?: NodeJS.Signals;
+}
+
+/**
+ * Runs a plan until a signal, an essential service's end or the end of all services stops it; resolves with the exit code.
+ * Throws only before anything was started: `supervise.already-running`, `supervise.cannot-write`.
+ */
+export async function runSupervisor(plan: Plan, options: SupervisorOptions): Promise<number> {
+  const stopping = Promise.withResolvers<StopCause>();
+  const signals = { count: 0, last: undefined as NodeJS.Signals | undefined, hasten: new AbortController() };
+  const watch = options.obeySignals === false ? undefined : watchSignals((signal) => {
+    signals.last = signal;
+    if (++signals.count > 1) return signals.hasten.abort();
+    stopping.resolve({ reason: `received ${signal}`, exitCode: 0, signal });
+  });
+  const onAbort = () => stopping.resolve({ reason: "asked to stop", exitCode: 0 });
+  options.signal?.addEventListener("abort", onAbort, { once: true });
+  if (options.signal?.aborted) onAbort();
+  try {
+    return await supervise(plan, options, stopping, signals);
+  } finally {
+    watch?.end();
+    options.signal?.removeEventListener("abort", onAbort);
+  }
+}
+
+async function supervise(
+  plan: Plan,
+  options: SupervisorOptions,
+  stopping: PromiseWithResolvers<StopCause>,
+  signals: { readonly last: NodeJS.Signals | undefined; readonly hasten: AbortController },
+): Promise<number> {
+  const { bus, runtimeDir } = options;
+  const status = createStatus(plan);
+  const timeline = createTimeline(plan);
+  const announce = createAnnouncer(plan, options.log);
+  const endObservers = [bus.observe((event) => status.apply(event)), bus.observe((event) => timeline.apply(event)), bus.observe(announce)];
+  const snapshot = (): Snapshot => status.snapshot(timeline.stages);
+  const services = new Map<string, SupervisedService>();
+  let isStopping = false;
+  const act = async (service: SupervisedService, action: "restart" | "stop"): Promise<ServiceStatus> => {
+    if (isStopping) throw new FettleError("supervise.stopping", `Cannot ${action} ${service.name}: everything is being stopped.`);
+    await service[action]();
+    return snapshot().services.find(({ name }) => name === service.name) as ServiceStatus;
+  };
+  const control = createControlServer({
+    bus,
+    workerSettings: options.workerSettings,
+    snapshot,
+    outputOf: (name) => services.get(name) && { output: (services.get(name) as SupervisedService).output, path: (services.get(name) as SupervisedService).spec.logFile },
+    act: (name, action) => services.get(name) && act(services.get(name) as SupervisedService, action),
+  });
+  createRuntimeDir(runtimeDir);
+  const socketPath = await claimSocket(control, runtimeDir);
+
+  bus.emit({ type: "supervisor.started", profile: plan.profile, version, processStartedMs: processStartedMs() });
+  const warn = (message: string, hint?: string) => void bus.emit({ type: "supervisor.warned", message, ...(hint !== undefined && { hint }) });
+  const instance = randomBytes(6).toString("hex");
+  const env = inheritedEnv(options.env);
+  const guardian = startGuardian({ marker: markerOf(instance), env, onLost: (reason) => warn(`The guardian is gone (${reason}).`, "If fettle itself is killed, its services may go on.") });
+  const roles = new Map(plan.services.map(({ name, role }) => [name, role]));
+  const write = options.write ?? ((text: string) => void process.stderr.write(text));
+  let isReady = false;
+  const around: Surroundings = {
+    bus,
+    env,
+    instance,
+    guardian,
+    isRoot: process.getuid?.() === 0,
+    mirror: (service, line) => (roles.get(service) === "worker" ? write(`${line}\n`) : options.log.line(line, { service })),
+    warn,
+    changed() {
+      if (isReady || isStopping || services.size < plan.services.length || ![...services.values()].every(isUp)) return endIfAllEnded();
+      isReady = true;
+      bus.emit({ type: "supervisor.ready", afterMs: performance.now() - processStartedMs() });
+      if (services.size > 0) for (const line of formatTimeline(timeline.stages)) options.log.info(line);
+      endIfAllEnded();
+    },
+    essentialEnded: (service, exitCode, reason) => stopping.resolve({ reason: `${service} ${reason}`, exitCode }),
+  };
+  const endIfAllEnded = () => {
+    const all = [...services.values()];
+    if (all.length < plan.services.length || all.length === 0 || !all.every(({ state }) => state.id === "exited" && !state.wanted)) return;
+    const failed = snapshot().services.find(({ ending, reason }) => ending?.code !== 0 || reason !== undefined && ending === undefined);
+    stopping.resolve({ reason: "every service has ended", exitCode: failed ? (failed.ending?.code ?? 1) : 0 });
+  };
+  for (const spec of plan.services) services.set(spec.name, new SupervisedService(spec, around, (name) => services.get(name)));
+  const health = options.health && openHealthServer(options.health, snapshot).then((opened) => {
+    if (opened.type === "failed") warn(`Cannot serve health on ${options.health?.listen}:${options.health?.port}: ${opened.reason}.`, "`fettle health` works without it.");
+    return opened;
+  });
+  for (const service of services.values()) service.start();
+  if (services.size === 0) around.changed();
+
+  const cause = await stopping.promise;
+  isStopping = true;
+  const stopMs = performance.now();
+  bus.emit({ type: "supervisor.stopping", reason: cause.reason, budgetMs: plan.stopBudgetMs });
+  const hasten = () => {
+    for (const service of services.values()) service.kill();
+  };
+  signals.hasten.signal.addEventListener("abort", hasten, { once: true });
+  if (signals.hasten.signal.aborted) hasten();
+  const { cutShort } = await stopAll([...services.values()], plan.stopBudgetMs);
+  await endStrays(markerOf(instance));
+  const isCut = cutShort || signals.hasten.signal.aborted;
+  const exitCode = cause.exitCode === 0 && isCut ? 128 + signalNumber(signals.last ?? cause.signal ?? "SIGTERM") : cause.exitCode;
+  bus.emit({ type: "supervisor.stopped", exitCode, afterMs: performance.now() - stopMs });
+  await guardian.close();
+  const opened = await health;
+  await Promise.all([close(control), opened?.type === "listening" ? close(opened.server) : undefined, ...[...services.values()].map(({ output }) => output.close())]);
+  rmSync(socketPath, { force: true });
+  for (const end of endObservers) end();
+  return exitCode;
+}
+
+function isUp({ state, isTask }: SupervisedService): boolean {
+  return isTask ? state.id === "exited" && state.ending?.code === 0 : state.id === "ready" || (state.id === "exited" && state.ending?.code === 0);
+}
+
+/** Open event streams end with it, so that readers learn at once. */
+function close(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    server.closeAllConnections();
+  });
+}
+
+/** When the kernel started this process, on the scale of performance.now(); a little below 0. Clock ticks are 10 ms. */
+function processStartedMs(): number {
+  try {
+    const ticks = Number(readFileSync("/proc/self/stat", "latin1").split(") ").at(-1)?.split(" ")[19]);
+    const uptimeMs = Number(readFileSync("/proc/uptime", "latin1").split(" ")[0]) * 1000;
+    return Math.min(0, performance.now() - (uptimeMs - ticks * 10));
+  } catch {
+    return 0;
+  }
+}
