@@ -29,11 +29,41 @@ export interface Progress {
   readonly etaMs?: number;
 }
 
-/** What an engine gives back: its answer, untouched, as a JSON file; and the images decoded from it, for checks and sinks. */
+/** An image found in an answer, checked while it streamed by. */
+export interface AnswerImage {
+  readonly index: number;
+  readonly mime: string;
+  readonly sizeBytes: number;
+  readonly width: number;
+  readonly height: number;
+  /** The decoded file, only when the reader was told to keep images (a sink wants them). */
+  readonly path?: string;
+}
+
+/** What an engine gives back: its answer, untouched, as a JSON file; and the images found in it. */
 export interface EngineOutput {
   readonly answer: Artifact;
-  readonly images: readonly Artifact[];
+  readonly images: readonly AnswerImage[];
+  /** What did not stop the job but should be said, such as a black image under `blackImages: warn`. */
+  readonly warnings: readonly string[];
 }
+
+/**
+ * Reads one answer while it arrives: spools it to disk, checks it, finds its images. `results/` implements it
+ * (`createAnswerReader`), the worker passes it in, so that a connector moves bytes and knows nothing of images.
+ */
+export interface AnswerReader {
+  /** Resolves when the next chunk may come; false when the answer is already known to be bad and reading on is pointless. */
+  write(chunk: Uint8Array): Promise<boolean>;
+  /** The verdict on the whole answer. */
+  end(): Promise<AnswerVerdict>;
+  /** The answer broke off or is not wanted: closes and removes what was spooled. Harmless after `end`. */
+  discard(): Promise<void>;
+}
+
+export type AnswerVerdict =
+  | { readonly type: "good"; readonly output: EngineOutput }
+  | { readonly type: "bad"; readonly code: "engine.bad-answer" | "result.bad-image"; readonly message: string; readonly details?: Readonly<Record<string, unknown>> };
 
 /** An attempt's ending. A failure is a value; `retryable` says whether the same job may succeed on a second try. */
 export type AttemptResult =
@@ -49,6 +79,8 @@ export type EngineFailureCode =
   | "engine.failed"
   | "engine.out-of-memory"
   | "engine.bad-answer"
+  | "result.bad-image"
+  | "result.cannot-store"
   | "job.invalid";
 
 export interface RunOptions {
@@ -79,6 +111,8 @@ export interface ConnectOptions {
   /** One whole request to the engine may take this long (seed: 600 s). */
   readonly timeoutMs: number;
   readonly retry: { readonly tries: number; readonly backoffMs: number };
+  /** Begins reading an answer of this attempt into `attempt.dir`. */
+  readAnswer(attempt: Attempt): Promise<AnswerReader>;
 }
 
 /** Facts about the machine that launching an engine needs; filled in by machine/, read by the pure plan. */
