@@ -62,10 +62,13 @@ function unknownDependencies(engines: readonly Child[], services: readonly Child
   });
 }
 
+const defaultPorts: Readonly<Record<string, number>> = { a1111: 3000, diffusers: 3000 };
+
 interface Listener {
   readonly what: string;
   readonly path: Path;
-  readonly fallback: number;
+  /** The schema's default, where the kind is known. */
+  readonly fallback: number | undefined;
 }
 
 /** Two fixed listeners on one port. Port 0 is chosen by the system and never clashes; an engine with a `url` opens none. */
@@ -75,7 +78,7 @@ function samePorts(tree: Tree, engines: readonly Child[]): Diagnostic[] {
   const listeners: Listener[] = [
     ...(off(["health"]) ? [] : [{ what: "the health server", path: ["health"], fallback: 9090 }]),
     ...(has(["sources", "http"]) && !off(["sources", "http"]) ? [{ what: "the job API", path: ["sources", "http"], fallback: 8000 }] : []),
-    ...engines.filter(({ path }) => !has([...path, "url"]) && !off(path)).map(({ name, path }) => ({ what: `the engine "${name}"`, path, fallback: 3000 })),
+    ...engines.filter(({ path }) => !has([...path, "url"]) && !off(path)).map(({ name, path }) => ({ what: `the engine "${name}"`, path, fallback: defaultPorts[scalarAt(tree, [...path, "kind"]) ?? ""] })),
   ];
   const taken = new Map<number, Listener>();
   return listeners.flatMap((listener): Diagnostic[] => {

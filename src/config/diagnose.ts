@@ -24,6 +24,23 @@ export function diagnose(issues: readonly Issue[], about: Diagnosis): Diagnostic
   });
 }
 
+/**
+ * The value with each unknown `kind` replaced by the kind it most likely means, so that the keys beside it can be
+ * checked in the same go; undefined when there is nothing to guess.
+ */
+export function guessKinds(issues: readonly Issue[], value: unknown): unknown {
+  const guesses = issues.flatMap((issue) => {
+    const { options } = issue as { options?: readonly unknown[] };
+    const given = valueAt(value, issue.path as Path);
+    const near = options && typeof given === "string" ? suggest(given, options.map(String)) : undefined;
+    return near === undefined ? [] : [{ path: issue.path as Path, near }];
+  });
+  if (guesses.length === 0) return undefined;
+  const guessed = structuredClone(value);
+  for (const { path, near } of guesses) (valueAt(guessed, path.slice(0, -1)) as Record<string, unknown>)[String(path.at(-1))] = near;
+  return guessed;
+}
+
 /** A removed key (`key: null`) never reaches zod; its name is checked here. */
 export function diagnoseRemoved(removed: readonly Removed[], about: Diagnosis): Diagnostic[] {
   return removed.flatMap(({ path, key }) => {
@@ -54,7 +71,7 @@ function invalid(issue: Issue, path: Path, { tree, value }: Diagnosis): Diagnost
     return { code: "config.invalid", message: `Cannot use config: the name "${clip(name)}" is not valid, ${reason}.`, hint: "Rename it.", where: whereOf(key ?? node.place, path) };
   }
   const { expected, options } = expectation(issue);
-  const got = isSecretName(name) ? "another value" : describe(found);
+  const got = describe(found, isSecretName(name));
   const message = found === undefined ? `Cannot use config: ${place(path)} is missing, ${expected}.` : `Cannot use config: ${place(path)} is ${got}, ${expected}.`;
   // A missing key is shown at the map it belongs to; an empty value (`port:`) at its key.
   const at = whole ? (node.place.end > node.place.start || !key ? node.place : key) : (key ?? node.place);
@@ -120,7 +137,8 @@ function hintFor(found: unknown, expected: string, options: readonly string[]): 
   return undefined;
 }
 
-function describe(value: unknown): string {
+function describe(value: unknown, secret: boolean): string {
+  if (secret && (typeof value === "string" || typeof value === "number")) return `a ${typeof value === "string" ? "text" : "number"}`;
   if (typeof value === "string") return value === "" ? 'the empty text ""' : `the text "${clip(value)}"`;
   if (typeof value === "number") return `the number ${value}`;
   if (value === null) return "empty (null)";

@@ -2,7 +2,7 @@ import { resolve } from "node:path";
 import { type Diagnostic, FettleError } from "../errors/fettle-error.ts";
 import { crossCheck } from "./cross-check.ts";
 import { defaultsTree } from "./defaults.ts";
-import { diagnose, diagnoseRemoved } from "./diagnose.ts";
+import { diagnose, diagnoseRemoved, guessKinds } from "./diagnose.ts";
 import { environmentTree, unknownVariables } from "./env.ts";
 import { flagsTree, type Override } from "./flags.ts";
 import { openLayers } from "./layers.ts";
@@ -95,7 +95,9 @@ function check(tree: Tree, removed: readonly Removed[], incomplete: boolean, mis
   const gone = diagnoseRemoved(removed, about);
   const result = configSchema.safeParse(value);
   if (result.success) return { ...(gone.length === 0 && { config: result.data }), mistakes: gone };
-  const mistakes = diagnose(result.error.issues, about).filter(({ message, where }) => !(incomplete && message.includes(" is missing, ")) && !missing.has(where?.path ?? ""));
+  const guessed = guessKinds(result.error.issues, value);
+  const further = guessed === undefined ? [] : diagnose(configSchema.safeParse(guessed).error?.issues ?? [], { ...about, value: guessed });
+  const mistakes = [...diagnose(result.error.issues, about), ...further].filter(({ message, where }) => !(incomplete && message.includes(" is missing, ")) && !missing.has(where?.path ?? ""));
   return { mistakes: [...mistakes, ...gone] };
 }
 

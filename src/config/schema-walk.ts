@@ -1,4 +1,5 @@
 import type { z } from "zod";
+import { duration } from "./schema/scalars.ts";
 import type { Path } from "./tree.ts";
 
 /** The parts of zod's public definition objects that this file reads. */
@@ -17,6 +18,23 @@ const definitionOf = (schema: z.ZodType): Definition => schema.def as unknown as
 
 /** The keys a map may have at a path, or undefined where any key goes (or none). The value chooses among kinds. */
 export function keysAt(root: z.ZodType, path: Path, value: unknown): readonly string[] | undefined {
+  const shapes = schemasAt(root, path, value)
+    .map((schema) => definitionOf(schema).shape)
+    .filter((shape) => shape !== undefined);
+  return shapes.length === 0 ? undefined : [...new Set(shapes.flatMap((shape) => Object.keys(shape)))];
+}
+
+/** Is the value at this path a duration, which the program holds in milliseconds and a person writes with a unit? */
+export function isDurationAt(root: z.ZodType, path: Path, value: unknown): boolean {
+  return schemasAt(root, path, value).includes(duration);
+}
+
+/** The same question about one schema, whatever wraps it. */
+export function holdsDuration(schema: z.ZodType): boolean {
+  return expand(schema, undefined).includes(duration);
+}
+
+function schemasAt(root: z.ZodType, path: Path, value: unknown): z.ZodType[] {
   let schemas = expand(root, value);
   let at = value;
   for (const step of path) {
@@ -26,8 +44,7 @@ export function keysAt(root: z.ZodType, path: Path, value: unknown): readonly st
       return next ? expand(next, at) : [];
     });
   }
-  const shapes = schemas.map((schema) => definitionOf(schema).shape).filter((shape) => shape !== undefined);
-  return shapes.length === 0 ? undefined : [...new Set(shapes.flatMap((shape) => Object.keys(shape)))];
+  return schemas;
 }
 
 function stepInto({ shape, valueType, element }: Definition, step: string): z.ZodType | undefined {
@@ -37,6 +54,7 @@ function stepInto({ shape, valueType, element }: Definition, step: string): z.Zo
 
 /** Takes off defaults, optionals and pipes, and opens unions; of a discriminated union only the member that fits. */
 function expand(schema: z.ZodType, value: unknown): z.ZodType[] {
+  if (schema === duration) return [schema];
   const definition = definitionOf(schema);
   if (definition.innerType) return expand(definition.innerType, value);
   if (definition.type === "pipe" && definition.in) return expand(definition.in, value);

@@ -15,3 +15,9 @@ export function formatDuration(ms: number): string {
   const seconds = Math.round(ms / 1000);
   return `${Math.floor(seconds / 60)}m${String(seconds % 60).padStart(2, "0")}s`;
 }
+
+/** Milliseconds as `parseDuration` reads them, without loss: `200ms`, `90s`, `10m`. */
+export function exactDuration(ms: number): string {
+  const unit = (["d", "h", "m", "s"] as const).find((one) => ms !== 0 && ms % unitsMs[one] === 0) ?? "ms";
+  return `${ms / unitsMs[unit]}${unit}`;
+}

@@ -25,13 +25,15 @@ export const flag = z.union([z.boolean(), z.enum(flagWords).transform((word) => 
 /** A whole number within bounds; digits as text count too, because `${NAME}` always brings text. */
 export const integer = (min: number, max: number) => {
   const error = `expected a whole number from ${min} to ${max}`;
-  return z.union([z.number({ error }), z.string().regex(/^-?\d+$/, error).transform(Number)], { error }).pipe(z.number({ error }).int({ error }).min(min, { error }).max(max, { error }));
+  const bounded = z.number({ error }).int({ error }).min(min, { error }).max(max, { error });
+  return z.union([bounded, z.string().regex(/^-?\d+$/, error).transform(Number)], { error }).pipe(bounded);
 };
 
 /** A number within bounds, from a number or its text. */
 export const decimal = (min: number, max: number) => {
   const error = `expected a number from ${min} to ${max}`;
-  return z.union([z.number({ error }), z.string().regex(/^-?\d+(\.\d+)?$/, error).transform(Number)], { error }).pipe(z.number({ error }).min(min, { error }).max(max, { error }));
+  const bounded = z.number({ error }).min(min, { error }).max(max, { error });
+  return z.union([bounded, z.string().regex(/^-?\d+(\.\d+)?$/, error).transform(Number)], { error }).pipe(bounded);
 };
 
 export const port = integer(0, 65_535).meta({ description: "A TCP port; 0 lets the system choose a free one." });
