@@ -4,7 +4,7 @@ export interface Origin {
   readonly layer: Layer;
   /** The profile, file, variable or flag; `default` for the lowest layer. */
   readonly name: string;
-  readonly line?: number;
+  readonly line?: number | undefined;
   /** The variables that `${NAME}` in that place took the value from. */
   readonly variables?: readonly string[];
 }
@@ -33,7 +33,7 @@ export function originsOf(root: Tree): Origins {
 export function formatOrigin(origin: Origin | undefined): string {
   if (!origin || origin.layer === "defaults") return "default";
   const from = origin.variables ? `, from ${origin.variables.join(", ")}` : "";
-  if (origin.layer === "file") return `file ${origin.name}:${origin.line}${from}`;
+  if (origin.layer === "file") return `file ${[origin.name, origin.line].filter((part) => part !== undefined).join(":")}${from}`;
   if (origin.layer === "flags") return `flag ${origin.name}${from}`;
   return `${origin.layer} ${origin.name}${from}`;
 }

@@ -26,12 +26,12 @@ export function keysAt(root: z.ZodType, path: Path, value: unknown): readonly st
 
 /** Is the value at this path a duration, which the program holds in milliseconds and a person writes with a unit? */
 export function isDurationAt(root: z.ZodType, path: Path, value: unknown): boolean {
-  return schemasAt(root, path, value).includes(duration);
+  return schemasAt(root, path, value).some(isDuration);
 }
 
 /** The same question about one schema, whatever wraps it. */
 export function holdsDuration(schema: z.ZodType): boolean {
-  return expand(schema, undefined).includes(duration);
+  return expand(schema, undefined).some(isDuration);
 }
 
 function schemasAt(root: z.ZodType, path: Path, value: unknown): z.ZodType[] {
@@ -52,9 +52,12 @@ function stepInto({ shape, valueType, element }: Definition, step: string): z.Zo
   return valueType ?? element;
 }
 
+/** A description makes a new schema around the same definition. */
+const isDuration = (schema: z.ZodType): boolean => schema.def === duration.def;
+
 /** Takes off defaults, optionals and pipes, and opens unions; of a discriminated union only the member that fits. */
 function expand(schema: z.ZodType, value: unknown): z.ZodType[] {
-  if (schema === duration) return [schema];
+  if (isDuration(schema)) return [schema];
   const definition = definitionOf(schema);
   if (definition.innerType) return expand(definition.innerType, value);
   if (definition.type === "pipe" && definition.in) return expand(definition.in, value);
