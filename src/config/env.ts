@@ -32,6 +32,7 @@ export const variables: readonly Variable[] = [
   { name: "FETTLE_API_KEY", summary: "Callers of the job API must send it as a Bearer token.", path: ["sources", "http", "apiKey"], needs: ["sources", "http"] },
   { name: "FETTLE_PYTHON", summary: "The Python that the demo profile's engine and the helpers run with; default python3." },
   { name: "FETTLE_HANDLER", summary: "false: profile a1111-runpod keeps fettle's RunPod source even when /handler.py exists." },
+  { name: "FETTLE_SERVICE", summary: "Set by `fettle start` for everything it starts: finds processes that left their group." },
   { name: "FETTLE_CONTROL", summary: "Set by `fettle start` for its worker: the supervisor's control socket." },
 ];
 

@@ -77,7 +77,10 @@ function takeOutput(process: ChildProcess, { onOutput }: ChildOptions): Pick<Chi
       stream.pause();
       void wait.then(() => stream.resume());
     });
-    stream?.once("close", () => ended.resolve()).once("end", () => ended.resolve()).on("error", () => ended.resolve());
+    stream
+      ?.once("close", () => ended.resolve())
+      .once("end", () => ended.resolve())
+      .on("error", () => ended.resolve());
     return ended.promise;
   });
   return {

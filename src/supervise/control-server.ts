@@ -39,11 +39,18 @@ async function answer(controlled: Controlled, request: IncomingMessage, response
   if (route === "GET /events") return streamEvents(controlled.bus, Number(url.searchParams.get("since") ?? 0), response);
   if (route === "GET /worker" && controlled.workerSettings) return sendJson(response, 200, controlled.workerSettings);
   if (route === "POST /report") return takeReport(controlled.bus, await readBody(request, maxReportBytes), response);
-  if (first === "services" && name !== undefined && action !== undefined) return await answerService(controlled, request, url, { name: decodeURIComponent(name), action }, response);
+  if (first === "services" && name !== undefined && action !== undefined)
+    return await answerService(controlled, request, url, { name: decodeURIComponent(name), action }, response);
   throw new FettleError("cli.bad-value", `Cannot answer ${request.method} ${url.pathname}: there is no such route.`);
 }
 
-async function answerService(controlled: Controlled, request: IncomingMessage, url: URL, { name, action }: { name: string; action: string }, response: ServerResponse): Promise<void> {
+async function answerService(
+  controlled: Controlled,
+  request: IncomingMessage,
+  url: URL,
+  { name, action }: { name: string; action: string },
+  response: ServerResponse,
+): Promise<void> {
   const log = controlled.outputOf(name);
   if (!log) throw new FettleError("supervise.unknown-service", `Cannot ${action} ${name}: there is no such service.`);
   if (request.method === "GET" && action === "logs") {
@@ -88,7 +95,11 @@ function takeReport(bus: EventBus, body: string, response: ServerResponse): void
   sendJson(response, 200, { seq: bus.seq });
 }
 
-async function sendLogs({ output, path }: { output: Output; path: string }, { lines, follow }: { lines: number; follow: boolean }, response: ServerResponse): Promise<void> {
+async function sendLogs(
+  { output, path }: { output: Output; path: string },
+  { lines, follow }: { lines: number; follow: boolean },
+  response: ServerResponse,
+): Promise<void> {
   const held: Buffer[] = [];
   let pass = (block: Buffer): void => void held.push(block);
   // Follow first, then flush and read: a block in between is in the file already and would come twice.

@@ -11,11 +11,15 @@ export interface HealthAddress {
 }
 
 /** The machine's health over HTTP, for orchestrators: /health and /ready answer 200 or 503, /status always 200, /metrics for Prometheus. */
-export async function openHealthServer({ listen, port }: HealthAddress, snapshot: () => Snapshot): Promise<{ type: "listening"; server: Server } | { type: "failed"; reason: string }> {
+export async function openHealthServer(
+  { listen, port }: HealthAddress,
+  snapshot: () => Snapshot,
+): Promise<{ type: "listening"; server: Server } | { type: "failed"; reason: string }> {
   const server = createServer({ requestTimeout: 10_000 }, (request, response) => {
     const path = (request.url ?? "/").split("?")[0];
     request.resume();
-    if (request.method !== "GET" && request.method !== "HEAD") return sendJson(response, 405, { error: { code: "cli.bad-value", message: "Only GET is answered here.", hint: "" } });
+    if (request.method !== "GET" && request.method !== "HEAD")
+      return sendJson(response, 405, { error: { code: "cli.bad-value", message: "Only GET is answered here.", hint: "" } });
     const now = snapshot();
     const status = now.state === "ready" ? 200 : 503;
     if (path === "/health") return sendJson(response, status, now);
@@ -25,7 +29,9 @@ export async function openHealthServer({ listen, port }: HealthAddress, snapshot
     sendJson(response, 404, { error: { code: "cli.bad-value", message: `Nothing is at ${path}.`, hint: "There are /health, /ready, /status and /metrics." } });
   });
   return await new Promise((resolve) => {
-    server.once("error", (error) => resolve({ type: "failed", reason: (error as NodeJS.ErrnoException).code === "EADDRINUSE" ? "the port is taken" : reasonOf(error) }));
+    server.once("error", (error) =>
+      resolve({ type: "failed", reason: (error as NodeJS.ErrnoException).code === "EADDRINUSE" ? "the port is taken" : reasonOf(error) }),
+    );
     server.listen({ host: listen, port }, () => resolve({ type: "listening", server }));
   });
 }

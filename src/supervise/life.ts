@@ -81,7 +81,13 @@ export async function runLife(options: LifeOptions): Promise<LifeEnd> {
 }
 
 /** Resolves only when the child was not ready in time. */
-async function watch({ service, around, output, set }: LifeOptions, child: Child, identity: Identity | undefined, signal: AbortSignal, onReady: () => void): Promise<{ type: "too-late"; reason: string }> {
+async function watch(
+  { service, around, output, set }: LifeOptions,
+  child: Child,
+  identity: Identity | undefined,
+  signal: AbortSignal,
+  onReady: () => void,
+): Promise<{ type: "too-late"; reason: string }> {
   const { readiness } = service;
   const { bus } = around;
   const never = new Promise<never>(() => undefined);

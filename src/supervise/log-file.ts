@@ -76,7 +76,7 @@ export class LogFile {
       this.#sizeBytes = (await this.#file.stat()).size;
     }
     const bytes = blocks.length === 1 ? (blocks[0] as Buffer) : Buffer.concat(blocks);
-    for (let at = 0; at < bytes.length; ) at += (await this.#file.write(bytes, at)).bytesWritten;
+    for (let at = 0; at < bytes.length;) at += (await this.#file.write(bytes, at)).bytesWritten;
     this.#sizeBytes += bytes.length;
     this.#endsLine = bytes.at(-1) === 0x0a;
   }

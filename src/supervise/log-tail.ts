@@ -12,7 +12,7 @@ export async function readTail(path: string, lines: number): Promise<Buffer> {
   try {
     const { size } = await file.stat();
     let tail = Buffer.alloc(0);
-    for (let at = size; at > 0 && tail.length < maxBytes; ) {
+    for (let at = size; at > 0 && tail.length < maxBytes;) {
       const step = Math.min(stepBytes, at);
       at -= step;
       const block = Buffer.alloc(step);

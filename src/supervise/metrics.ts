@@ -12,9 +12,24 @@ export function formatMetrics({ state, uptimeMs, services, engines, jobs, versio
   family("fettle_info", "gauge", "What runs here.", [[{ version, profile }, 1]]);
   family("fettle_up", "gauge", "1 when every service that should be is ready.", [[{}, flag(state === "ready")]]);
   family("fettle_uptime_seconds", "gauge", "Since the supervisor started.", [[{}, uptimeMs / 1000]]);
-  family("fettle_service_ready", "gauge", "1 when the service is ready.", services.map(({ name, role, state: now }) => [{ service: name, role }, flag(now === "ready")]));
-  family("fettle_service_restarts_total", "counter", "Restarts of the service.", services.map(({ name, role, restarts }) => [{ service: name, role }, restarts]));
-  family("fettle_engine_ready", "gauge", "1 when the engine takes jobs.", engines.map(({ name, kind, ready }) => [{ engine: name, kind }, flag(ready)]));
+  family(
+    "fettle_service_ready",
+    "gauge",
+    "1 when the service is ready.",
+    services.map(({ name, role, state: now }) => [{ service: name, role }, flag(now === "ready")]),
+  );
+  family(
+    "fettle_service_restarts_total",
+    "counter",
+    "Restarts of the service.",
+    services.map(({ name, role, restarts }) => [{ service: name, role }, restarts]),
+  );
+  family(
+    "fettle_engine_ready",
+    "gauge",
+    "1 when the engine takes jobs.",
+    engines.map(({ name, kind, ready }) => [{ engine: name, kind }, flag(ready)]),
+  );
   family("fettle_jobs_received_total", "counter", "Jobs accepted.", [[{}, jobs.received]]);
   family("fettle_jobs_done_total", "counter", "Jobs that gave a result.", [[{}, jobs.done]]);
   family("fettle_jobs_failed_total", "counter", "Jobs that failed or were cancelled.", [[{}, jobs.failed]]);

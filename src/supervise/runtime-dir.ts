@@ -20,7 +20,8 @@ export function createRuntimeDir(dir: string): void {
 /** Listens on the folder's control socket. A socket that answers is another fettle's: refused; a dead one is replaced. */
 export async function claimSocket(server: Server, dir: string): Promise<string> {
   const path = join(dir, socketName);
-  if (await answers(path)) throw new FettleError("supervise.already-running", `Cannot start: another fettle runs with ${dir}.`, { details: { runtimeDir: dir } });
+  if (await answers(path))
+    throw new FettleError("supervise.already-running", `Cannot start: another fettle runs with ${dir}.`, { details: { runtimeDir: dir } });
   try {
     rmSync(path, { force: true });
     const umask = process.umask(0o177);

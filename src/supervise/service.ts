@@ -101,15 +101,16 @@ export class SupervisedService implements Depended {
 
   /** Stops and starts again; several at once are one. */
   restart(): Promise<void> {
-    this.#restarting ??= this.stop()
-      .then(() => {
-        if (this.#hasStarted) this.#restarts++;
-        this.start();
-      })
-      .finally(() => {
-        this.#restarting = undefined;
-      });
+    this.#restarting ??= this.#stopAndStart().finally(() => {
+      this.#restarting = undefined;
+    });
     return this.#restarting;
+  }
+
+  async #stopAndStart(): Promise<void> {
+    await this.stop();
+    if (this.#hasStarted) this.#restarts++;
+    this.start();
   }
 
   /** Resolves at the next change of state. */
@@ -128,7 +129,15 @@ export class SupervisedService implements Depended {
   async #live(stop: AbortSignal, kill: AbortSignal): Promise<void> {
     if (await this.#dependenciesHold(stop)) {
       while (!stop.aborted) {
-        const end = await runLife({ service: this.spec, around: this.#around, output: this.output, restarts: this.#restarts, stop, kill, set: (state) => this.#set(state) });
+        const end = await runLife({
+          service: this.spec,
+          around: this.#around,
+          output: this.output,
+          restarts: this.#restarts,
+          stop,
+          kill,
+          set: (state) => this.#set(state),
+        });
         if (end.type === "stopped") {
           this.#killed = end.killed;
           return this.#stopped(end);

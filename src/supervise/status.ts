@@ -54,10 +54,16 @@ export function createStatus(plan: Plan): Status {
         startedAt,
         uptimeMs: Math.round(nowMs - startedMs),
         state: stateNow(),
-        services: [...services.values()].map(({ spawnedMs, ...kept }) => ({ ...kept, ...(spawnedMs !== undefined && { uptimeMs: Math.round(nowMs - spawnedMs) }) })),
-        engines: plan.engines.map(
-          ({ name, kind, url, service }): EngineStatus => ({ name, kind, url, ready: service === undefined || services.get(service)?.state === "ready" }),
-        ),
+        services: [...services.values()].map(({ spawnedMs, ...kept }) => ({
+          ...kept,
+          ...(spawnedMs !== undefined && { uptimeMs: Math.round(nowMs - spawnedMs) }),
+        })),
+        engines: plan.engines.map(({ name, kind, url, service }): EngineStatus => ({
+          name,
+          kind,
+          url,
+          ready: service === undefined || services.get(service)?.state === "ready",
+        })),
         timeline,
         ...(jobApi !== undefined && { jobApi }),
         jobs: { ...jobs },

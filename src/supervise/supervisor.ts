@@ -56,11 +56,14 @@ interface StopCause {
 export async function runSupervisor(plan: Plan, options: SupervisorOptions): Promise<number> {
   const stopping = Promise.withResolvers<StopCause>();
   const signals = { count: 0, last: undefined as NodeJS.Signals | undefined, hasten: new AbortController() };
-  const watch = options.obeySignals === false ? undefined : watchSignals((signal) => {
-    signals.last = signal;
-    if (++signals.count > 1) return signals.hasten.abort();
-    stopping.resolve({ reason: `received ${signal}`, exitCode: 0, signal });
-  });
+  const watch =
+    options.obeySignals === false
+      ? undefined
+      : watchSignals((signal) => {
+          signals.last = signal;
+          if (++signals.count > 1) return signals.hasten.abort();
+          stopping.resolve({ reason: `received ${signal}`, exitCode: 0, signal });
+        });
   const onAbort = () => stopping.resolve({ reason: "asked to stop", exitCode: 0 });
   options.signal?.addEventListener("abort", onAbort, { once: true });
   if (options.signal?.aborted) onAbort();
@@ -95,7 +98,8 @@ async function supervise(
     bus,
     workerSettings: options.workerSettings,
     snapshot,
-    outputOf: (name) => services.get(name) && { output: (services.get(name) as SupervisedService).output, path: (services.get(name) as SupervisedService).spec.logFile },
+    outputOf: (name) =>
+      services.get(name) && { output: (services.get(name) as SupervisedService).output, path: (services.get(name) as SupervisedService).spec.logFile },
     act: (name, action) => services.get(name) && act(services.get(name) as SupervisedService, action),
   });
   createRuntimeDir(runtimeDir);
@@ -105,7 +109,11 @@ async function supervise(
   const warn = (message: string, hint?: string) => void bus.emit({ type: "supervisor.warned", message, ...(hint !== undefined && { hint }) });
   const instance = randomBytes(6).toString("hex");
   const env = inheritedEnv(options.env);
-  const guardian = startGuardian({ marker: markerOf(instance), env, onLost: (reason) => warn(`The guardian is gone (${reason}).`, "If fettle itself is killed, its services may go on.") });
+  const guardian = startGuardian({
+    marker: markerOf(instance),
+    env,
+    onLost: (reason) => warn(`The guardian is gone (${reason}).`, "If fettle itself is killed, its services may go on."),
+  });
   const roles = new Map(plan.services.map(({ name, role }) => [name, role]));
   const write = options.write ?? ((text: string) => void process.stderr.write(text));
   let isReady = false;
@@ -129,14 +137,17 @@ async function supervise(
   const endIfAllEnded = () => {
     const all = [...services.values()];
     if (all.length < plan.services.length || all.length === 0 || !all.every(({ state }) => state.id === "exited" && !state.wanted)) return;
-    const failed = snapshot().services.find(({ ending, reason }) => ending?.code !== 0 || reason !== undefined && ending === undefined);
+    const failed = snapshot().services.find(({ ending, reason }) => ending?.code !== 0 || (reason !== undefined && ending === undefined));
     stopping.resolve({ reason: "every service has ended", exitCode: failed ? (failed.ending?.code ?? 1) : 0 });
   };
   for (const spec of plan.services) services.set(spec.name, new SupervisedService(spec, around, (name) => services.get(name)));
-  const health = options.health && openHealthServer(options.health, snapshot).then((opened) => {
-    if (opened.type === "failed") warn(`Cannot serve health on ${options.health?.listen}:${options.health?.port}: ${opened.reason}.`, "`fettle health` works without it.");
-    return opened;
-  });
+  const health =
+    options.health &&
+    openHealthServer(options.health, snapshot).then((opened) => {
+      if (opened.type === "failed")
+        warn(`Cannot serve health on ${options.health?.listen}:${options.health?.port}: ${opened.reason}.`, "`fettle health` works without it.");
+      return opened;
+    });
   for (const service of services.values()) service.start();
   if (services.size === 0) around.changed();
 
@@ -156,7 +167,11 @@ async function supervise(
   bus.emit({ type: "supervisor.stopped", exitCode, afterMs: performance.now() - stopMs });
   await guardian.close();
   const opened = await health;
-  await Promise.all([close(control), opened?.type === "listening" ? close(opened.server) : undefined, ...[...services.values()].map(({ output }) => output.close())]);
+  await Promise.all([
+    close(control),
+    opened?.type === "listening" ? close(opened.server) : undefined,
+    ...[...services.values()].map(({ output }) => output.close()),
+  ]);
   rmSync(socketPath, { force: true });
   for (const end of endObservers) end();
   return exitCode;

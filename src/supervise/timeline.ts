@@ -54,7 +54,12 @@ const stageOf = ({ name, role }: { readonly name: string; readonly role: string 
 export function formatTimeline(stages: readonly TimelineStage[]): string[] {
   const done = stages.filter((stage): stage is TimelineStage & { endedMs: number } => stage.endedMs !== undefined);
   const origin = done[0]?.startedMs ?? 0;
-  const rows = done.map(({ stage, startedMs, endedMs, expect }) => [stage, seconds(endedMs - startedMs), expect ? formatExpectation(expect) : "", `at ${seconds(endedMs - origin)}`]);
+  const rows = done.map(({ stage, startedMs, endedMs, expect }) => [
+    stage,
+    seconds(endedMs - startedMs),
+    expect ? formatExpectation(expect) : "",
+    `at ${seconds(endedMs - origin)}`,
+  ]);
   const widths = [0, 1, 2].map((column) => Math.max(0, ...rows.map((row) => row[column]?.length ?? 0)));
   return rows.map(([stage = "", took = "", expected = "", at = ""]) =>
     `${stage.padEnd(widths[0] ?? 0)}  ${took.padStart(widths[1] ?? 0)}  ${expected.padEnd(widths[2] ?? 0)}  ${at}`.trimEnd(),

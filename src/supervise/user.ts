@@ -21,7 +21,9 @@ export function resolveUser(user: string, { passwd = "/etc/passwd", group = "/et
 
 function rows(file: string): string[][] {
   try {
-    return readFileSync(file, "utf8").split("\n").map((line) => line.split(":"));
+    return readFileSync(file, "utf8")
+      .split("\n")
+      .map((line) => line.split(":"));
   } catch {
     return [];
   }
