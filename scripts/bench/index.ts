@@ -39,7 +39,7 @@ const { values: flags, positionals } = parseArgs({
 });
 
 function main(): Promise<number> | number {
-  if (flags.help) return say(usage), 0;
+  if (flags.help) return (say(usage), 0);
   const [bench = "runpod"] = positionals;
   if (bench === "runpod") return runpod();
   say(`There is no bench "${bench}"; there is: runpod.`);
@@ -48,8 +48,8 @@ function main(): Promise<number> | number {
 
 async function runpod(): Promise<number> {
   const sdk = sdkVersion(flags.python);
-  if (!sdk) return say(`${flags.python} cannot import runpod and requests; name a Python that can with --python.`), 2;
-  if (!isThere(flags.fettle)) return say(`There is no ${flags.fettle}; build it with scripts/build, or name one with --fettle.`), 2;
+  if (!sdk) return (say(`${flags.python} cannot import runpod and requests; name a Python that can with --python.`), 2);
+  if (!isThere(flags.fettle)) return (say(`There is no ${flags.fettle}; build it with scripts/build, or name one with --fettle.`), 2);
   const [jobs, idleJobs, rounds, waves] = flags.quick ? [40, 8, 2, 2] : [200, 40, 4, 4];
   const plan = {
     jobs: Number(flags.jobs ?? jobs),

@@ -57,9 +57,7 @@ export function drawReport(rows: readonly Row[], samples: RunpodSamples, plan: R
   const widths = (table[0] ?? []).map((_, column) => Math.max(...table.map((line) => line[column]?.length ?? 0)));
   const lines = table.map((line) => `| ${line.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(" | ")} |`);
   lines.splice(1, 0, `|${widths.map((width) => "-".repeat(width + 2)).join("|")}|`);
-  const memory = (["fettle", "sdk"] as const).flatMap((side) =>
-    samples.pss[side].map(({ command, pssMib }) => `  ${side}: ${short(pssMib)} MiB  ${command}`),
-  );
+  const memory = (["fettle", "sdk"] as const).flatMap((side) => samples.pss[side].map(({ command, pssMib }) => `  ${side}: ${short(pssMib)} MiB  ${command}`));
   return [
     ...lines,
     "",

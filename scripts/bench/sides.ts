@@ -23,13 +23,7 @@ export type Worker = {
 
 let serial = 0;
 
-export async function startWorker(
-  side: SideName,
-  programs: Programs,
-  platform: RunpodPlatform,
-  engineUrl: string,
-  concurrency: number,
-): Promise<Worker> {
+export async function startWorker(side: SideName, programs: Programs, platform: RunpodPlatform, engineUrl: string, concurrency: number): Promise<Worker> {
   serial += 1;
   const logPath = join(programs.dir, `${side}-${serial}.log`);
   const [command = "", ...args] = side === "fettle" ? await fettleArgv(programs, engineUrl, concurrency) : sdkArgv(programs);

@@ -268,16 +268,13 @@ export async function startRunpodPlatform(options: PlatformOptions = {}) {
     /** Any fact about this platform; asked again after each change. */
     waitFor: facts.until,
     /** The first accepted result of a job. */
-    waitForResult: (id: string, wait: Wait = {}) =>
-      facts.until(`a result for ${id}`, () => queue.get(id)?.results.find((post) => post.accepted), wait),
+    waitForResult: (id: string, wait: Wait = {}) => facts.until(`a result for ${id}`, () => queue.get(id)?.results.find((post) => post.accepted), wait),
     /** Every submitted job has an accepted result, or its stop was delivered. */
-    waitForAll: (wait: Wait = {}) =>
-      facts.until("a result for every job", () => (queue.unansweredCount() === 0 ? summary() : undefined), wait),
+    waitForAll: (wait: Wait = {}) => facts.until("a result for every job", () => (queue.unansweredCount() === 0 ? summary() : undefined), wait),
     /** A job in the worker's hands, seen by the platform. */
     waitForHandout: (id: string, wait: Wait = {}) => facts.until(`${id} handed out`, () => queue.get(id)?.handouts[0], wait),
     /** A take that is being held now: the worker is idle and asks. */
-    waitForHeldTake: (wait: Wait = {}) =>
-      facts.until("a held take", () => [...held].find((poll) => poll.record.endpoint.startsWith("job-take"))?.record, wait),
+    waitForHeldTake: (wait: Wait = {}) => facts.until("a held take", () => [...held].find((poll) => poll.record.endpoint.startsWith("job-take"))?.record, wait),
     /** A ping from now on (or ever, with `past`) that satisfies the predicate. */
     waitForPing(matches: (query: URLSearchParams) => boolean = () => true, wait: Wait & { past?: boolean } = {}) {
       const from = wait.past ? 0 : requests.length;
