@@ -68,10 +68,14 @@ export const catalog = {
   "job.queue-full": row("Too many jobs are waiting", "Try again later.", exits.failed, true),
   "job.shutting-down": row("fettle is shutting down", "Send the job to another machine, or again after the restart.", exits.failed, true),
 
+  "job.unauthorized": row("The request has no valid key", "Send `Authorization: Bearer KEY`.", exits.failed),
+  "job.request-failed": row("The job API failed on a request", "That is a bug in fettle; please report it with the log.", exits.bug),
+
   "result.bad-image": row("An image is not valid", "Read the engine's log; for black images try --no-half-vae.", exits.failed),
   "result.cannot-store": row("A result cannot be stored", "Check the folder's rights and the disk's free space.", exits.failed),
   "result.not-delivered": row("A result cannot be delivered", "It stays in the journal and is tried again at the next start.", exits.failed, true),
 
+  "source.cannot-listen": row("The job API cannot listen", "Choose another sources.http.port, or stop what uses it.", exits.environment),
   "source.unreachable": row("A job source cannot be reached", "Check its address and the network.", exits.failed, true),
 
   "machine.missing-program": row("A program is missing", "Run `fettle doctor`.", exits.environment),

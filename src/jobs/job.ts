@@ -9,5 +9,17 @@ export interface JobInput {
   readonly input: unknown;
   /** Other keys of the envelope (webhook, policy, s3Config …), kept untouched. */
   readonly extra: Readonly<Record<string, unknown>>;
+  /** Wall clock, ms since the epoch. */
   readonly receivedAt: number;
+  /** Why it must not reach an engine, found while its envelope was read; such a job fails at once. */
+  readonly fault?: JobFault;
+}
+
+/** What is wrong with a job, as every transport says it. */
+export interface JobFault {
+  readonly code: "job.invalid" | "job.too-large";
+  readonly message: string;
+  readonly hint?: string;
+  /** The field, such as `input` or `input.steps`. */
+  readonly path?: string;
 }

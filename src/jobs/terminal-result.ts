@@ -1,12 +1,16 @@
+export type TerminalStatus = "COMPLETED" | "FAILED" | "CANCELLED";
+
 /**
  * A job's one terminal result, fixed on disk before it is first sent, so that each repeat is byte-identical.
  * `bodyPath` holds the JSON body `{"output": …}` or `{"error": "…"}`.
  */
 export interface TerminalResult {
   readonly jobId: string;
-  readonly status: "COMPLETED" | "FAILED" | "CANCELLED";
+  readonly status: TerminalStatus;
   readonly bodyPath: string;
   readonly sizeBytes: number;
+  /** The error's code when it did not complete. */
+  readonly code?: string;
   /** Waited before the engine had it, and spent on it; ms. */
   readonly delayMs: number;
   readonly executionMs: number;

@@ -1,0 +1,94 @@
+import { existsSync, renameSync, rmSync, statSync } from "node:fs";
+import { DatabaseSync } from "node:sqlite";
+import { FettleError, reasonOf } from "../errors/fettle-error.ts";
+import { pause } from "../util/pause.ts";
+import type { JournalPlace } from "./journal-place.ts";
+
+/** Raised when the table changes; a journal of another version is moved aside like a broken one. */
+const schemaVersion = 1;
+const schema = `
+  CREATE TABLE IF NOT EXISTS job (
+    key INTEGER PRIMARY KEY AUTOINCREMENT,
+    source TEXT NOT NULL,
+    id TEXT NOT NULL,
+    receivedAt INTEGER NOT NULL,
+    envelope TEXT,
+    state TEXT NOT NULL CHECK (state IN ('accepted', 'running', 'finished', 'delivered')),
+    attempts INTEGER NOT NULL DEFAULT 0,
+    losses INTEGER NOT NULL DEFAULT 0,
+    engine TEXT,
+    status TEXT,
+    code TEXT,
+    sizeBytes INTEGER NOT NULL DEFAULT 0,
+    delayMs INTEGER NOT NULL DEFAULT 0,
+    executionMs INTEGER NOT NULL DEFAULT 0,
+    finishedAt INTEGER,
+    UNIQUE (source, id)
+  ) STRICT;
+  PRAGMA user_version = ${schemaVersion};`;
+
+const waitForLockMs = 10_000;
+const checkUpToBytes = 64 * 1024 * 1024;
+
+/**
+ * Opens the journal with SQLite's own exclusive lock, which the kernel drops when the process dies however it dies.
+ * A broken file is moved aside with a warning: jobs in it are lost, but the worker must not crash in a loop over it.
+ */
+export async function openDatabase(place: JournalPlace, { signal, onWarning }: { signal: AbortSignal; onWarning: (message: string) => void }): Promise<DatabaseSync> {
+  const giveUpAt = performance.now() + waitForLockMs;
+  for (let tries = 1; ; tries++) {
+    try {
+      return tryOpen(place);
+    } catch (error) {
+      const kind = kindOf(error);
+      if (kind === "broken") {
+        onWarning(`The journal ${place.databasePath} is damaged (${reasonOf(error)}); it was moved to ${moveAside(place.databasePath)} and a new one begun.`);
+      } else if (kind !== "locked") {
+        throw new FettleError("machine.state-dir", `Cannot open the journal ${place.databasePath}: ${reasonOf(error)}.`, { cause: error });
+      } else if (performance.now() > giveUpAt || signal.aborted) {
+        const hint = "Stop the other fettle, or give this one its own stateDir.";
+        throw new FettleError("machine.state-dir", `Cannot open the journal ${place.databasePath}: another worker uses it.`, { hint, cause: error });
+      } else {
+        if (tries === 1) onWarning(`Another worker still has the journal ${place.databasePath} open; waiting for it.`);
+        await pause(50, { signal });
+      }
+    }
+  }
+}
+
+function tryOpen(place: JournalPlace): DatabaseSync {
+  const database = new DatabaseSync(place.databasePath);
+  try {
+    database.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA busy_timeout = 0;");
+    database.exec(`PRAGMA journal_mode = ${place.journalMode}; PRAGMA synchronous = FULL; PRAGMA cache_size = -512; PRAGMA journal_size_limit = 16777216;`);
+    // The lock of EXCLUSIVE mode is taken by the first write and then kept.
+    database.exec("BEGIN EXCLUSIVE; COMMIT;");
+    const version = Number(database.prepare("PRAGMA user_version").get()?.["user_version"]);
+    if (version !== 0 && version !== schemaVersion) throw new Error(`database disk image is malformed: version ${version}`);
+    if (version !== 0 && statSync(place.databasePath).size <= checkUpToBytes) {
+      const verdict = String(database.prepare("PRAGMA quick_check(1)").get()?.["quick_check"]);
+      if (verdict !== "ok") throw new Error(`database disk image is malformed: ${verdict}`);
+    }
+    database.exec(schema);
+    return database;
+  } catch (error) {
+    database.close();
+    throw error;
+  }
+}
+
+/** By SQLite's own words: Deno leaves `errcode` undefined. */
+function kindOf(error: unknown): "locked" | "broken" | "other" {
+  const text = error instanceof Error ? error.message : "";
+  if (/database (table )?is locked/.test(text)) return "locked";
+  return /not a database|malformed|no such column|file is encrypted/.test(text) ? "broken" : "other";
+}
+
+function moveAside(path: string): string {
+  const target = `${path}.damaged`;
+  for (const suffix of ["", "-wal", "-shm", "-journal"]) {
+    rmSync(target + suffix, { force: true });
+    if (existsSync(path + suffix)) renameSync(path + suffix, target + suffix);
+  }
+  return target;
+}

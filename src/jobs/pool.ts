@@ -1,0 +1,130 @@
+import type { Engine } from "../engines/engine.ts";
+
+/** One free place on a ready engine, held until `release`. */
+export interface Slot {
+  readonly engine: Engine;
+  release(): void;
+}
+
+interface Member {
+  readonly engine: Engine;
+  ready: boolean;
+  busy: number;
+}
+
+interface Waiter {
+  give(slot: Slot): void;
+}
+
+/** The only place that chooses an engine: ready, with a free slot, least loaded. Waiters are served in order. */
+export class Pool {
+  readonly #members = new Map<string, Member>();
+  readonly #waiters = new Set<Waiter>();
+  readonly #watchers = new Set<() => void>();
+
+  /** Not ready at first; readiness is somebody else's word (see readiness.ts). */
+  add(engine: Engine): void {
+    this.#members.set(engine.name, { engine, ready: false, busy: 0 });
+  }
+
+  setReady(name: string, ready: boolean): void {
+    const member = this.#members.get(name);
+    if (!member || member.ready === ready) return;
+    member.ready = ready;
+    this.#changed();
+  }
+
+  get engines(): readonly Engine[] {
+    return [...this.#members.values()].map(({ engine }) => engine);
+  }
+
+  get isAnyReady(): boolean {
+    return [...this.#members.values()].some(({ ready }) => ready);
+  }
+
+  counts(): { readonly ready: number; readonly busy: number; readonly total: number } {
+    const all = [...this.#members.values()];
+    return { ready: all.filter(({ ready }) => ready).length, busy: all.reduce((sum, { busy }) => sum + busy, 0), total: all.length };
+  }
+
+  /** A slot at once, or undefined. Never overtakes a waiter. */
+  tryAcquire(): Slot | undefined {
+    return this.#waiters.size > 0 ? undefined : this.#take();
+  }
+
+  /** Waits for a slot; undefined when the signal aborts first. */
+  acquire({ signal }: { signal: AbortSignal }): Promise<Slot | undefined> {
+    if (signal.aborted) return Promise.resolve(undefined);
+    const now = this.tryAcquire();
+    if (now) return Promise.resolve(now);
+    return new Promise((resolve) => {
+      const onAbort = () => {
+        this.#waiters.delete(waiter);
+        resolve(undefined);
+      };
+      const waiter: Waiter = {
+        give: (slot) => {
+          this.#waiters.delete(waiter);
+          signal.removeEventListener("abort", onAbort);
+          resolve(slot);
+        },
+      };
+      signal.addEventListener("abort", onAbort, { once: true });
+      this.#waiters.add(waiter);
+    });
+  }
+
+  /** Resolves when a job taken now could run at once, or when the signal aborts. */
+  async untilFree({ signal }: { signal: AbortSignal }): Promise<void> {
+    const isFree = () => this.#waiters.size === 0 && this.#best() !== undefined;
+    while (!signal.aborted && !isFree()) {
+      await new Promise<void>((resolve) => {
+        const done = () => {
+          this.#watchers.delete(done);
+          signal.removeEventListener("abort", done);
+          resolve();
+        };
+        this.#watchers.add(done);
+        signal.addEventListener("abort", done, { once: true });
+      });
+    }
+  }
+
+  /** Calls `observer` after each change until the returned function is called. */
+  watch(observer: () => void): () => void {
+    this.#watchers.add(observer);
+    return () => void this.#watchers.delete(observer);
+  }
+
+  #best(): Member | undefined {
+    let best: Member | undefined;
+    for (const member of this.#members.values()) {
+      if (!member.ready || member.busy >= member.engine.slots) continue;
+      if (!best || member.busy / member.engine.slots < best.busy / best.engine.slots) best = member;
+    }
+    return best;
+  }
+
+  #take(): Slot | undefined {
+    const member = this.#best();
+    if (!member) return undefined;
+    member.busy += 1;
+    let held = true;
+    const release = () => {
+      if (!held) return;
+      held = false;
+      member.busy -= 1;
+      this.#changed();
+    };
+    return { engine: member.engine, release };
+  }
+
+  #changed(): void {
+    for (const waiter of this.#waiters) {
+      const slot = this.#take();
+      if (!slot) break;
+      waiter.give(slot);
+    }
+    for (const watcher of [...this.#watchers]) watcher();
+  }
+}

@@ -1,0 +1,24 @@
+/** Who we are to the platform; each value may be empty. */
+export interface RunpodIdentity {
+  readonly podId: string;
+  readonly gpuTypeId: string;
+}
+
+/**
+ * Fills the platform's URL templates. `$ID` means the worker in job-take and the job in job-done; the pod's tokens
+ * may stand in any of them (RunPod's own scheduler branch), and one left unreplaced is answered with 400 or 500.
+ */
+export function fillTemplate(template: string, { podId, gpuTypeId }: RunpodIdentity, id: string): string {
+  return template
+    .replaceAll("$RUNPOD_POD_ID", encodeURIComponent(podId))
+    .replaceAll("$RUNPOD_GPU_TYPE_ID", encodeURIComponent(gpuTypeId))
+    .replaceAll("$ID", encodeURIComponent(id));
+}
+
+/** Appends query items, in the order given, to a URL with or without a query. */
+export function withQuery(url: string, items: Readonly<Record<string, string>>): string {
+  const text = Object.entries(items)
+    .map(([name, value]) => `${name}=${encodeURIComponent(value)}`)
+    .join("&");
+  return `${url}${url.includes("?") ? "&" : "?"}${text}`;
+}

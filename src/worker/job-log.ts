@@ -1,0 +1,32 @@
+import type { StampedEvent } from "../events/event.ts";
+import type { Log } from "../log/log.ts";
+import { formatDuration } from "../util/duration.ts";
+
+/** An observer: says on the log what becomes of jobs and sources, one line per job when all goes well. */
+export function logJobs(log: Log): (event: StampedEvent) => void {
+  return (event) => {
+    const about = { event: event.type, ...("job" in event && { job: event.job, source: event.source }) };
+    switch (event.type) {
+      case "worker.listening":
+        return log.info(`Jobs are taken at ${event.url}`, about);
+      case "job.received":
+        return event.recovered ? log.info("taken up again", about) : log.debug("received", about);
+      case "job.started":
+        return log.debug(`runs on ${event.engine} (attempt ${event.attempt})`, about);
+      case "job.retried":
+        return log.warn(`attempt ${event.attempt} broke off (${event.cause}); it runs again`, about);
+      case "job.done":
+        return log.info(`done in ${formatDuration(event.engineMs)}, ${event.sizeBytes} bytes`, about);
+      case "job.failed":
+        return log.error(`${event.message} (${event.code})`, about);
+      case "job.cancelled":
+        return log.info("cancelled", about);
+      case "job.sent":
+        return log.debug(`result delivered ${formatDuration(event.totalMs)} after the job came`, about);
+      case "source.failed":
+        return log.warn(event.retryInMs > 0 ? `${event.message} Next try in ${formatDuration(event.retryInMs)}.` : event.message, { event: event.type, source: event.source });
+      default:
+        return;
+    }
+  };
+}

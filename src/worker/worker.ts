@@ -1,0 +1,141 @@
+// worker/ owns the second process of `fettle start`: it connects sources, engines and the journal, and ends in order.
+// Takes: settings and readiness from the supervisor's control socket. Gives: its own events back over it.
+// Must not know how services are run. What a job goes through is in jobs/; here is only who is connected with whom.
+import { readdirSync, rmSync } from "node:fs";
+import type { ControlClient } from "../control/client.ts";
+import type { Snapshot, WorkerSettings } from "../control/protocol.ts";
+import type { Engine } from "../engines/engine.ts";
+import { EventBus } from "../events/bus.ts";
+import type { FettleEvent } from "../events/event.ts";
+import { Finisher } from "../jobs/finisher.ts";
+import { prepareJournalPlace } from "../jobs/journal-place.ts";
+import { Journal, type JournalRow } from "../jobs/journal.ts";
+import { Pool } from "../jobs/pool.ts";
+import { Readiness } from "../jobs/readiness.ts";
+import type { OutputStep } from "../jobs/run-job.ts";
+import { SourceLoop } from "../jobs/source-loop.ts";
+import type { Source } from "../jobs/source.ts";
+import type { Log } from "../log/log.ts";
+import type { PlannedEngine } from "../plan/plan.ts";
+import { pause } from "../util/pause.ts";
+import { planDrain } from "./drain.ts";
+import { followSupervisor } from "./follow-supervisor.ts";
+import { logJobs } from "./job-log.ts";
+import { openSources } from "./open-sources.ts";
+import { createReporter } from "./reporter.ts";
+
+export interface WorkerOptions {
+  readonly control: ControlClient;
+  readonly settings: WorkerSettings;
+  readonly snapshot: Snapshot;
+  readonly log: Log;
+  /** Connects to an engine of the plan; does not wait for it. */
+  readonly connect: (planned: PlannedEngine) => Engine;
+  /** What each output goes through before it counts. */
+  readonly steps: readonly OutputStep[];
+  /** Aborts on SIGTERM: drain. */
+  readonly stop: AbortSignal;
+}
+
+/** Runs until it is stopped, its file job has ended or the supervisor is gone; resolves with the exit code. */
+export async function runWorker(options: WorkerOptions): Promise<number> {
+  const { control, settings, snapshot, log } = options;
+  const drain = planDrain(settings.stopBudgetMs);
+  const onStop = () => drain.begin();
+  options.stop.addEventListener("abort", onStop, { once: true });
+  if (options.stop.aborted) onStop();
+
+  const bus = new EventBus({ keep: 100 });
+  const emit = (event: FettleEvent) => void bus.emit(event);
+  const reporter = createReporter(control, bus);
+  bus.observe(logJobs(log));
+
+  const place = prepareJournalPlace(settings.stateDir);
+  if (place.warning) log.warn(`${place.warning.message} ${place.warning.hint}`);
+  const journal = await Journal.open(place, { signal: options.stop, onWarning: (message) => log.warn(message) });
+  const finisher = new Finisher({ journal, emit, keepMs: settings.jobs.keepResults });
+  const recovered = recoverRows(journal, log);
+  finisher.sweep();
+
+  const pool = new Pool();
+  const life = new AbortController();
+  const readiness = new Readiness({ pool, log, signal: life.signal });
+  for (const planned of settings.engines) {
+    const unsettled = recovered.some(({ engine }) => engine === planned.name);
+    const ready = snapshot.engines.find(({ name }) => name === planned.name)?.ready ?? false;
+    readiness.add(options.connect(planned), planned, { ready, unsettled });
+  }
+
+  let exitCode = 0;
+  const end = (code: number) => {
+    exitCode = code;
+    drain.begin();
+  };
+  const sources = openSources({ settings, journal, finisher, pool, log, emit, stopping: drain.stopping, end });
+  emit({ type: "worker.started", pid: process.pid, sources: sources.map(({ name }) => name) });
+  const following = followSupervisor(control, snapshot.seq, readiness, {
+    signal: life.signal,
+    onGone() {
+      log.error("The supervisor is gone; this worker ends. Its jobs stay in the journal.");
+      exitCode = 1;
+      drain.cut();
+    },
+  });
+
+  const { retry, maxLosses } = settings.jobs;
+  const parts = { journal, pool, readiness, finisher, log, emit, maxLosses, steps: options.steps, retry: { tries: retry.tries, backoffMs: retry.backoff } };
+  const loops = sources.map(async (source) => {
+    const rows = recovered.filter((row) => row.source === source.name);
+    source.restore?.(rows);
+    await openSource(source, { alone: sources.length === 1, log, signal: drain.stopping });
+    const loop = new SourceLoop({ ...parts, source, stopping: drain.stopping, deadline: drain.deadline, exit: drain.exit });
+    await loop.run(source.restore ? [] : rows);
+  });
+  warnOfForeignRows(recovered, sources, log);
+  // Without an end of their own (HTTP, RunPod) loops end with the drain; a worker whose only file is done ends by itself.
+  const ended = sources.length > 0 ? Promise.all(loops) : new Promise<void>((resolve) => drain.stopping.addEventListener("abort", () => resolve(), { once: true }));
+  try {
+    await Promise.race([ended, drain.over]);
+  } finally {
+    drain.cut();
+    await Promise.race([Promise.all(sources.map((source) => source.close())), pause(1000)]);
+    life.abort();
+    await Promise.race([Promise.all(pool.engines.map((engine) => engine.close())), pause(500)]);
+    await reporter.close();
+    await following;
+    finisher.close();
+    journal.close();
+    options.stop.removeEventListener("abort", onStop);
+  }
+  return exitCode;
+}
+
+/** Rows of the former life, and no trace of what it had not finished writing. */
+function recoverRows(journal: Journal, log: Log): readonly JournalRow[] {
+  const { attemptsDir, resultsDir } = journal.place;
+  for (const name of readdirSync(attemptsDir)) rmSync(`${attemptsDir}/${name}`, { recursive: true, force: true });
+  const rows = journal.recover();
+  const keys = journal.keys();
+  for (const name of readdirSync(resultsDir)) {
+    if (!keys.has(Number.parseInt(name, 10))) rmSync(`${resultsDir}/${name}`, { force: true });
+  }
+  if (rows.length > 0) log.info(`${rows.length} job${rows.length > 1 ? "s" : ""} of a former life of this worker: taken up again.`);
+  return rows;
+}
+
+async function openSource(source: Source, { alone, log, signal }: { alone: boolean; log: Log; signal: AbortSignal }): Promise<void> {
+  try {
+    await source.open({ signal });
+  } catch (error) {
+    // One source that cannot open must not keep the jobs of another waiting.
+    if (alone) throw error;
+    log.error(String(error instanceof Error ? error.message : error));
+  }
+}
+
+function warnOfForeignRows(rows: readonly JournalRow[], sources: readonly Source[], log: Log): void {
+  const foreign = rows.filter((row) => !sources.some(({ name }) => name === row.source));
+  if (foreign.length === 0) return;
+  const names = [...new Set(foreign.map(({ source }) => source))].join(", ");
+  log.warn(`${foreign.length} journalled job${foreign.length > 1 ? "s" : ""} of ${names} must wait: that source is off.`);
+}

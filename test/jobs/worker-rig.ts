@@ -1,0 +1,141 @@
+/** A whole worker in the test's process: real sources, journal, pool and server; engine and supervisor stand in the test's hands. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { ControlClient } from "../../src/control/client.ts";
+import type { Snapshot, WorkerSettings } from "../../src/control/protocol.ts";
+import type { Engine } from "../../src/engines/engine.ts";
+import type { FettleEvent, StampedEvent } from "../../src/events/event.ts";
+import { createLog } from "../../src/log/log.ts";
+import { runWorker } from "../../src/worker/worker.ts";
+import { createFacts } from "../doubles/facts.ts";
+
+export function limit(ms = 20_000): { signal: AbortSignal } {
+  return { signal: AbortSignal.timeout(ms) };
+}
+
+export function runpodConfig(env: Record<string, string>): NonNullable<WorkerSettings["sources"]["runpod"]> {
+  return {
+    enabled: "auto",
+    takeUrl: env["RUNPOD_WEBHOOK_GET_JOB"] ?? "",
+    doneUrl: env["RUNPOD_WEBHOOK_POST_OUTPUT"] ?? "",
+    pingUrl: env["RUNPOD_WEBHOOK_PING"] ?? "",
+    apiKey: env["RUNPOD_AI_API_KEY"] ?? "",
+    podId: env["RUNPOD_POD_ID"] ?? "",
+    gpuTypeId: env["RUNPOD_GPU_TYPE_ID"] ?? "",
+    endpointId: env["RUNPOD_ENDPOINT_ID"] ?? "",
+    pingInterval: Number(env["RUNPOD_PING_INTERVAL"]),
+    concurrency: 1,
+    takeWhen: "ready",
+  };
+}
+
+export function httpConfig(): NonNullable<WorkerSettings["sources"]["http"]> {
+  return { enabled: true, listen: "127.0.0.1", port: 0, apiKey: "", maxBody: 100_000_000, maxQueue: 1000, concurrency: 1, takeWhen: "always" };
+}
+
+export interface RigOptions {
+  readonly sources: WorkerSettings["sources"];
+  readonly jobs?: Partial<WorkerSettings["jobs"]>;
+  /** By default a fresh folder that goes with the rig. */
+  readonly stateDir?: string;
+  readonly stopBudgetMs?: number;
+  /** The engine is a service of the supervisor: it is ready when the test says so. */
+  readonly engineIsService?: boolean;
+}
+
+export async function startRig(engine: Engine, options: RigOptions) {
+  const stateDir = options.stateDir ?? mkdtempSync(join(tmpdir(), "fettle-worker-"));
+  const stop = new AbortController();
+  const events: FettleEvent[] = [];
+  const lines: string[] = [];
+  const facts = createFacts(() => lines.join("\n"));
+  let seq = 0;
+  const feed = new EventTarget();
+  const control: ControlClient = {
+    snapshot: () => Promise.reject(new Error("not asked")),
+    workerSettings: () => Promise.reject(new Error("not asked")),
+    async *events(_since, { signal } = {}) {
+      const queue: StampedEvent[] = [];
+      let wake = () => {};
+      feed.addEventListener("event", (event) => {
+        queue.push((event as CustomEvent<StampedEvent>).detail);
+        wake();
+      });
+      signal?.addEventListener("abort", () => wake(), { once: true });
+      while (!signal?.aborted) {
+        const next = queue.shift();
+        if (next) yield next;
+        else await new Promise<void>((resolve) => (wake = resolve));
+      }
+    },
+    async report(batch) {
+      events.push(...batch);
+      facts.changed();
+    },
+    restart: () => Promise.reject(new Error("not asked")),
+    stop: () => Promise.reject(new Error("not asked")),
+    logs: () => {
+      throw new Error("not asked");
+    },
+  };
+  const planned = {
+    name: engine.name,
+    kind: engine.kind,
+    url: "http://engine.test",
+    slots: engine.slots,
+    ...(options.engineIsService && { service: engine.name }),
+    readiness: { type: "http" as const, url: "", periodMs: 5, timeoutMs: 1000, startupMs: 0, logEvery: 15 },
+  };
+  const settings: WorkerSettings = {
+    profile: "test",
+    stateDir,
+    runtimeDir: stateDir,
+    sources: options.sources,
+    jobs: {
+      timeout: 600_000,
+      retry: { tries: 10, backoff: 1 },
+      maxInput: 100_000_000,
+      maxDepth: 64,
+      blackImages: "fail",
+      keepResults: 1_800_000,
+      maxLosses: 3,
+      ...options.jobs,
+    },
+    results: {},
+    engines: [planned],
+    stopBudgetMs: options.stopBudgetMs ?? 8000,
+  };
+  const snapshot = { seq: 0, engines: [{ name: engine.name, kind: engine.kind, url: planned.url, ready: false }] } as unknown as Snapshot;
+  const log = createLog({
+    format: "plain",
+    level: "debug",
+    write: (line) => {
+      lines.push(line.trimEnd());
+      facts.changed();
+    },
+  });
+  const ended = runWorker({ control, settings, snapshot, log, connect: () => engine, steps: [], stop: stop.signal });
+  ended.then(facts.changed, facts.changed);
+  const shutDown = async () => {
+    stop.abort();
+    return await ended;
+  };
+  return {
+    stateDir,
+    lines,
+    ended,
+    /** Every event the worker reported so far. */
+    events,
+    /** The first line of the worker's log that matches. */
+    untilLine: (pattern: RegExp) => facts.until(`a line like ${pattern}`, () => lines.find((line) => pattern.test(line)), limit()),
+    untilListening: () => facts.until("an address", () => /Jobs are taken at (\S+)/.exec(lines.join("\n"))?.[1], limit()),
+    /** Says something about a service, as the supervisor would. */
+    tell: (event: FettleEvent) => void feed.dispatchEvent(new CustomEvent("event", { detail: { ...event, seq: ++seq, atMs: 0, time: "" } })),
+    shutDown,
+    async [Symbol.asyncDispose]() {
+      await shutDown().catch(() => {});
+      if (options.stateDir === undefined) rmSync(stateDir, { recursive: true, force: true });
+    },
+  };
+}
