@@ -1,4 +1,4 @@
-import type { Diagnostic } from "../errors/fettle-error.ts";
+import type { Diagnostic, Where } from "../errors/fettle-error.ts";
 import { suggest } from "../util/suggest.ts";
 import { type MapTree, type Path, type Place, type Tree, treeAt, whereOf } from "./tree.ts";
 
@@ -10,14 +10,15 @@ export interface CrossChecked {
 /** Names the plan gives out itself. */
 const reservedNames = ["worker"];
 
+/** More mistakes of one kind help nobody. */
+const maxErrors = 50;
+
 /** Mistakes between two places of one configuration. It reads the tree, so that it speaks even when the schema found others. */
 export function crossCheck(tree: Tree): CrossChecked {
   const engines = children(tree, ["engines"]);
   const services = children(tree, ["services"]);
-  return {
-    errors: [...sameNames(engines, services), ...reserved(engines), ...reserved(services), ...unknownDependencies(engines, services), ...samePorts(tree, engines)],
-    warnings: portArguments(engines),
-  };
+  const checks = [sameNames(engines, services), reserved([...engines, ...services]), unknownDependencies(engines, services), samePorts(tree, engines)];
+  return { errors: checks.flatMap((found) => [...found.take(maxErrors)]), warnings: portArguments(engines) };
 }
 
 interface Child {
@@ -33,33 +34,44 @@ function children(root: Tree, path: Path): Child[] {
   return [...tree.entries].flatMap(([name, { key, value }]) => (value.kind === "map" ? [{ name, path: [...path, name], key, tree: value }] : []));
 }
 
-function sameNames(engines: readonly Child[], services: readonly Child[]): Diagnostic[] {
-  return services
-    .filter(({ name }) => engines.some((engine) => engine.name === name))
-    .map(({ name, key, path }) => ({ code: "config.invalid", message: `Cannot use config: "${name}" names an engine and a service.`, hint: "Rename the service.", where: whereOf(key, path) }));
+function* sameNames(engines: readonly Child[], services: readonly Child[]): Generator<Diagnostic> {
+  const names = new Set(engines.map(({ name }) => name));
+  for (const { name, key, path } of services) {
+    if (names.has(name))
+      yield {
+        code: "config.invalid",
+        message: `Cannot use config: "${name}" names an engine and a service.`,
+        hint: "Rename the service.",
+        where: whereOf(key, path),
+      };
+  }
 }
 
-function reserved(all: readonly Child[]): Diagnostic[] {
-  return all
-    .filter(({ name }) => reservedNames.includes(name))
-    .map(({ name, key, path }) => ({ code: "config.invalid", message: `Cannot use config: the name "${name}" is fettle's own.`, hint: "Rename it.", where: whereOf(key, path) }));
+function* reserved(all: readonly Child[]): Generator<Diagnostic> {
+  for (const { name, key, path } of all) {
+    if (reservedNames.includes(name))
+      yield { code: "config.invalid", message: `Cannot use config: the name "${name}" is fettle's own.`, hint: "Rename it.", where: whereOf(key, path) };
+  }
 }
 
-function unknownDependencies(engines: readonly Child[], services: readonly Child[]): Diagnostic[] {
-  const names = [...engines, ...services].map(({ name }) => name);
-  return services.flatMap(({ name: service, tree, path }) => {
+function* unknownDependencies(engines: readonly Child[], services: readonly Child[]): Generator<Diagnostic> {
+  const names = new Set([...engines, ...services].map(({ name }) => name));
+  for (const { name: service, tree, path } of services) {
     const on = treeAt(tree, ["dependsOn"]);
-    if (!on.whole || on.tree.kind !== "map") return [];
-    return [...on.tree.entries].flatMap(([name, { key }]): Diagnostic[] => {
-      if ([...names, ...reservedNames].includes(name) && name !== service) return [];
+    if (!on.whole || on.tree.kind !== "map") continue;
+    for (const [name, { key }] of on.tree.entries) {
       const where = whereOf(key, [...path, "dependsOn", name]);
-      if (name === service) return [{ code: "plan.cycle", message: `Cannot use config: "${name}" waits for itself.`, hint: "Remove the line.", where }];
-      const others = names.filter((one) => one !== service);
-      const near = suggest(name, others);
-      const hint = near ? `Did you mean "${near}"?` : `Declared here: ${others.join(", ") || "nothing else"}.`;
-      return [{ code: "plan.missing-dependency", message: `Cannot use config: "${service}" waits for "${name}", which does not exist.`, hint, where }];
-    });
-  });
+      if (name === service) yield { code: "plan.cycle", message: `Cannot use config: "${name}" waits for itself.`, hint: "Remove the line.", where };
+      else if (!names.has(name) && !reservedNames.includes(name))
+        yield missingDependency(service, name, [...names].filter((one) => one !== service).slice(0, 200), where);
+    }
+  }
+}
+
+function missingDependency(service: string, name: string, others: readonly string[], where: Where): Diagnostic {
+  const near = suggest(name, others);
+  const hint = near ? `Did you mean "${near}"?` : `Declared here: ${others.join(", ") || "nothing else"}.`;
+  return { code: "plan.missing-dependency", message: `Cannot use config: "${service}" waits for "${name}", which does not exist.`, hint, where };
 }
 
 const defaultPorts: Readonly<Record<string, number>> = { a1111: 3000, diffusers: 3000 };
@@ -72,27 +84,35 @@ interface Listener {
 }
 
 /** Two fixed listeners on one port. Port 0 is chosen by the system and never clashes; an engine with a `url` opens none. */
-function samePorts(tree: Tree, engines: readonly Child[]): Diagnostic[] {
-  const has = (path: Path) => treeAt(tree, path).whole;
-  const off = (path: Path) => ["false", "0", "no", "off", ""].includes(scalarAt(tree, [...path, "enabled"]) ?? "true");
-  const listeners: Listener[] = [
-    ...(off(["health"]) ? [] : [{ what: "the health server", path: ["health"], fallback: 9090 }]),
-    ...(has(["sources", "http"]) && !off(["sources", "http"]) ? [{ what: "the job API", path: ["sources", "http"], fallback: 8000 }] : []),
-    ...engines.filter(({ path }) => !has([...path, "url"]) && !off(path)).map(({ name, path }) => ({ what: `the engine "${name}"`, path, fallback: defaultPorts[scalarAt(tree, [...path, "kind"]) ?? ""] })),
-  ];
+function* samePorts(tree: Tree, engines: readonly Child[]): Generator<Diagnostic> {
   const taken = new Map<number, Listener>();
-  return listeners.flatMap((listener): Diagnostic[] => {
+  for (const listener of listeners(tree, engines)) {
     const port = Number(scalarAt(tree, [...listener.path, "port"]) ?? listener.fallback);
-    if (!Number.isInteger(port) || port === 0) return [];
+    if (!Number.isInteger(port) || port === 0) continue;
     const other = taken.get(port);
     if (!other) {
       taken.set(port, listener);
-      return [];
+      continue;
     }
     const at = treeAt(tree, [...listener.path, "port"]);
     const place = at.whole ? at.tree.place : (at.key ?? at.tree.place);
-    return [{ code: "plan.port-taken-twice", message: `Cannot use config: ${other.what} and ${listener.what} both want port ${port}.`, where: whereOf(place, [...listener.path, "port"]) }];
-  });
+    yield {
+      code: "plan.port-taken-twice",
+      message: `Cannot use config: ${other.what} and ${listener.what} both want port ${port}.`,
+      where: whereOf(place, [...listener.path, "port"]),
+    };
+  }
+}
+
+function listeners(tree: Tree, engines: readonly Child[]): Listener[] {
+  const has = (path: Path) => treeAt(tree, path).whole;
+  const off = (path: Path) => ["false", "0", "no", "off", ""].includes(scalarAt(tree, [...path, "enabled"]) ?? "true");
+  const own = engines.filter(({ path }) => !has([...path, "url"]) && !off(path));
+  return [
+    ...(off(["health"]) ? [] : [{ what: "the health server", path: ["health"], fallback: 9090 }]),
+    ...(has(["sources", "http"]) && !off(["sources", "http"]) ? [{ what: "the job API", path: ["sources", "http"], fallback: 8000 }] : []),
+    ...own.map(({ name, path }) => ({ what: `the engine "${name}"`, path, fallback: defaultPorts[scalarAt(tree, [...path, "kind"]) ?? ""] })),
+  ];
 }
 
 /** `--port` in an a1111 argument list that disagrees with `port`: the engine would never be found. */
@@ -102,7 +122,9 @@ function portArguments(engines: readonly Child[]): string[] {
     const words = ["args", "extraArgs"].flatMap((key) => wordsAt(tree, [key]));
     const given = words.flatMap((word, index) => (word.startsWith("--port=") ? [word.slice(7)] : word === "--port" ? [words[index + 1] ?? ""] : [])).at(-1);
     const port = scalarAt(tree, ["port"]) ?? "3000";
-    return given === undefined || given === port ? [] : [`Engine "${name}" is started with --port ${given}, but fettle will look for it on port ${port}; make them agree.`];
+    return given === undefined || given === port
+      ? []
+      : [`Engine "${name}" is started with --port ${given}, but fettle will look for it on port ${port}; make them agree.`];
   });
 }
 

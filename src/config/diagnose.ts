@@ -1,12 +1,15 @@
 import { isSecretName } from "../log/mask.ts";
 import { suggest } from "../util/suggest.ts";
 import type { z } from "zod";
-import type { Diagnostic } from "../errors/fettle-error.ts";
+import type { Diagnostic, Where } from "../errors/fettle-error.ts";
 import type { Removed } from "./merge.ts";
 import { keysAt } from "./schema-walk.ts";
-import { formatPath, type Path, type Place, type Tree, treeAt, whereOf } from "./tree.ts";
+import { formatPath, blank, type Path, type Place, type Tree, treeAt, whereOf } from "./tree.ts";
 
 type Issue = z.core.$ZodIssue;
+
+/** More mistakes of one kind help nobody. */
+const maxIssues = 50;
 
 export interface Diagnosis {
   readonly schema: z.ZodType;
@@ -17,9 +20,9 @@ export interface Diagnosis {
 
 /** Turns zod's issues into mistakes a person can mend: the place, what was found, what is expected, the likely meaning. */
 export function diagnose(issues: readonly Issue[], about: Diagnosis): Diagnostic[] {
-  return issues.flatMap((issue) => {
+  return issues.slice(0, maxIssues).flatMap((issue) => {
     const path = issue.path.map((step) => (typeof step === "symbol" ? String(step) : step));
-    if (issue.code === "unrecognized_keys") return issue.keys.map((key) => unknownKey([...path, key], about));
+    if (issue.code === "unrecognized_keys") return issue.keys.slice(0, maxIssues).map((key) => unknownKey([...path, key], about));
     return [invalid(issue, path, about)];
   });
 }
@@ -54,12 +57,20 @@ function unknownKey(path: Path, { schema, tree, value }: Diagnosis, place?: Plac
   const known = keysAt(schema, path.slice(0, -1), value) ?? [];
   const near = suggest(key, known);
   const at = place ?? treeAt(tree, path).key ?? tree.place;
+  const where = whereOf(at, path);
   return {
     code: "config.unknown-key",
     message: `Cannot use config: unknown key "${clip(key)}".`,
     hint: near ? `Did you mean "${near}"?` : `Keys here: ${known.join(", ")}.`,
-    where: whereOf(at, path),
+    where: near && isSecretName(near) ? withoutValue(where) : where,
   };
+}
+
+/** A mistyped `apiKey` is not known to hold a secret: what follows it in the drawn line becomes stars. */
+function withoutValue(where: Where): Where {
+  if (where.source === undefined) return where;
+  const end = (where.column ?? 1) - 1 + (where.width ?? 0);
+  return { ...where, source: where.source.slice(0, end) + where.source.slice(end).replace(/[^\s:{}[\],]/g, "*") };
 }
 
 function invalid(issue: Issue, path: Path, { tree, value }: Diagnosis): Diagnostic {
@@ -68,18 +79,25 @@ function invalid(issue: Issue, path: Path, { tree, value }: Diagnosis): Diagnost
   const name = path.length === 0 ? "the file" : String(path.at(-1));
   if (issue.code === "invalid_key") {
     const reason = issue.issues[0]?.message ?? "expected another name";
-    return { code: "config.invalid", message: `Cannot use config: the name "${clip(name)}" is not valid, ${reason}.`, hint: "Rename it.", where: whereOf(key ?? node.place, path) };
+    return {
+      code: "config.invalid",
+      message: `Cannot use config: the name "${clip(name)}" is not valid, ${reason}.`,
+      hint: "Rename it.",
+      where: whereOf(key ?? node.place, path),
+    };
   }
   const { expected, options } = expectation(issue);
   const got = describe(found, isSecretName(name));
-  const message = found === undefined ? `Cannot use config: ${place(path)} is missing, ${expected}.` : `Cannot use config: ${place(path)} is ${got}, ${expected}.`;
+  const message =
+    found === undefined ? `Cannot use config: ${place(path)} is missing, ${expected}.` : `Cannot use config: ${place(path)} is ${got}, ${expected}.`;
   // A missing key is shown at the map it belongs to; an empty value (`port:`) at its key.
   const at = whole ? (node.place.end > node.place.start || !key ? node.place : key) : (key ?? node.place);
   const hint = hintFor(found, expected, options);
   return { code: "config.invalid", message, ...(hint && { hint }), where: whereOf(at, path) };
 }
 
-const place = (path: Path): string => (path.length === 0 ? "the file" : typeof path.at(-1) === "number" ? formatPath(path.slice(-2)) : formatPath(path.slice(-1)));
+const place = (path: Path): string =>
+  path.length === 0 ? "the file" : typeof path.at(-1) === "number" ? formatPath(path.slice(-2)) : formatPath(path.slice(-1));
 
 interface Expectation {
   readonly expected: string;
@@ -87,7 +105,15 @@ interface Expectation {
   readonly options: readonly string[];
 }
 
-const kinds: Readonly<Record<string, string>> = { string: "text", number: "a number", int: "a whole number", boolean: "true or false", array: "a list", object: "keys with values", record: "keys with values" };
+const kinds: Readonly<Record<string, string>> = {
+  string: "text",
+  number: "a number",
+  int: "a whole number",
+  boolean: "true or false",
+  array: "a list",
+  object: "keys with values",
+  record: "keys with values",
+};
 
 function expectation(issue: Issue): Expectation {
   switch (issue.code) {
@@ -116,7 +142,9 @@ function ofUnion(issue: Extract<Issue, { code: "invalid_union" }>): Expectation 
   if (said) return { expected: said, options: words };
   const further = branches.find((one) => one.code !== "invalid_type");
   if (further && words.length === 0) return expectation(further);
-  const parts = [...new Set(branches.filter((one) => words.length === 0 || one.code === "invalid_type").map((one) => expectation(one).expected.replace(/^expected /, "")))];
+  const parts = [
+    ...new Set(branches.filter((one) => words.length === 0 || one.code === "invalid_type").map((one) => expectation(one).expected.replace(/^expected /, ""))),
+  ];
   if (words.length > 0) parts.push(oneOf(words).replace(/^expected /, ""));
   return { expected: `expected ${parts.join(" or ")}`, options: words };
 }
@@ -155,4 +183,4 @@ function valueAt(value: unknown, path: Path): unknown {
   return at;
 }
 
-const clip = (text: string): string => (text.length > 40 ? `${text.slice(0, 39)}…` : text).replace(/\s+/g, " ");
+const clip = (text: string): string => blank(text.length > 40 ? `${text.slice(0, 39)}…` : text);

@@ -29,15 +29,21 @@ export const variables: readonly Variable[] = [
   { name: "FETTLE_HEALTH_PORT", summary: "Port of the health server.", path: ["health", "port"] },
   { name: "FETTLE_HTTP_LISTEN", summary: "Address of the job API.", path: ["sources", "http", "listen"], needs: ["sources", "http"] },
   { name: "FETTLE_HTTP_PORT", summary: "Port of the job API.", path: ["sources", "http", "port"], needs: ["sources", "http"] },
-  { name: "FETTLE_API_KEY", summary: "Callers of the job API must send it as a Bearer token.", path: ["sources", "http", "apiKey"], needs: ["sources", "http"] },
+  {
+    name: "FETTLE_API_KEY",
+    summary: "Callers of the job API must send it as a Bearer token.",
+    path: ["sources", "http", "apiKey"],
+    needs: ["sources", "http"],
+  },
   { name: "FETTLE_PYTHON", summary: "The Python that the demo profile's engine and the helpers run with; default python3." },
   { name: "FETTLE_HANDLER", summary: "false: profile a1111-runpod keeps fettle's RunPod source even when /handler.py exists." },
   { name: "FETTLE_SERVICE", summary: "Set by `fettle start` for everything it starts: finds processes that left their group." },
+  { name: "FETTLE_API_AUTH", summary: "`user:password` pairs, with commas between, that the bundled engine's API asks for." },
   { name: "FETTLE_CONTROL", summary: "Set by `fettle start` for its worker: the supervisor's control socket." },
 ];
 
 /** Names with these beginnings are never reported as unknown. */
-const knownPrefixes = ["FETTLE_TEST_"];
+const knownPrefixes = ["FETTLE_TEST_", "FETTLE_BENCH_"];
 
 /** The environment layer: a tree of the variables that are set and whose part of the configuration exists. */
 export function environmentTree(env: Environment, below: Tree): MapTree | undefined {
@@ -61,7 +67,9 @@ function isMapAt(tree: Tree, path: readonly string[]): boolean {
 /** One warning for each FETTLE_ variable that nothing reads: most likely a typo. */
 export function unknownVariables(env: Environment): string[] {
   const names = variables.map((one) => one.name);
-  const unknown = Object.keys(env).filter((name) => name.startsWith("FETTLE_") && !names.includes(name) && !knownPrefixes.some((prefix) => name.startsWith(prefix)));
+  const unknown = Object.keys(env).filter(
+    (name) => name.startsWith("FETTLE_") && !names.includes(name) && !knownPrefixes.some((prefix) => name.startsWith(prefix)),
+  );
   return unknown.sort().map((name) => {
     const near = suggest(name, names);
     return `The environment variable ${name} is not known to fettle.${near ? ` Did you mean ${near}?` : ""}`;

@@ -32,7 +32,9 @@ function splitSet(text: string): { path: string[]; value: string } {
   const equals = text.indexOf("=");
   const path = (equals === -1 ? text : text.slice(0, equals)).split(".");
   if (equals < 1 || path.some((key) => key === "" || key === "__proto__")) {
-    throw new FettleError("cli.bad-value", `Cannot use --set ${text.slice(0, 60)}: expected path=value.`, { hint: "Write it like --set sources.http.port=8001." });
+    throw new FettleError("cli.bad-value", `Cannot use --set ${text.slice(0, 60)}: expected path=value.`, {
+      hint: "Write it like --set sources.http.port=8001.",
+    });
   }
   return { path, value: text.slice(equals + 1) };
 }
@@ -45,13 +47,16 @@ function parseSetValue(value: string, source: Source): Tree {
   if (/^[[{]/.test(value)) {
     const { tree, errors } = parseYaml({ ...source, text: value });
     const [first, ...others] = errors;
-    if (first) throw new FettleError("cli.bad-value", `Cannot use ${source.text.slice(0, 60)}: ${first.message.replace(/^Cannot read config: |\.$/g, "")}.`, { others });
+    if (first)
+      throw new FettleError("cli.bad-value", `Cannot use ${source.text.slice(0, 60)}: ${first.message.replace(/^Cannot read config: |\.$/g, "")}.`, { others });
     return tree ? rooted(tree, source) : asText;
   }
-  const { contents, errors } = parseDocument(value, { logLevel: "silent" });
+  const { contents, errors } = parseDocument(value);
   if (errors.length > 0 || !isScalar(contents) || contents.comment || typeof contents.value === "bigint") return asText;
   const scalar = contents.value;
-  return scalar === null || ["string", "number", "boolean"].includes(typeof scalar) ? { kind: "scalar", value: scalar as string, raw: contents.source ?? value, place } : asText;
+  return scalar === null || ["string", "number", "boolean"].includes(typeof scalar)
+    ? { kind: "scalar", value: scalar as string, raw: contents.source ?? value, place }
+    : asText;
 }
 
 /** Places inside a bracketed value point at the whole flag: columns of a command line help nobody. */

@@ -23,12 +23,19 @@ export function buildJsonSchema(): Json {
       // zod shows defaults as the program sees them, or not at all; an editor inserts them, so they must be what a person writes.
       const { type, defaultValue } = (zodSchema as unknown as z.ZodType).def as { type: string; defaultValue?: unknown };
       if (type !== "default" || typeof defaultValue === "object") delete jsonSchema.default;
-      else jsonSchema.default = typeof defaultValue === "number" && holdsDuration(zodSchema as unknown as z.ZodType) ? exactDuration(defaultValue) : (defaultValue as string);
+      else
+        jsonSchema.default =
+          typeof defaultValue === "number" && holdsDuration(zodSchema as unknown as z.ZodType) ? exactDuration(defaultValue) : (defaultValue as string);
     },
   }) as Json;
   const { $schema, ...rest } = relax(generated) as Json & { properties: Record<string, Json> };
   rest.properties["extends"] = { description: "A built-in profile to start from.", anyOf: [{ type: "string", enum: Object.keys(profiles) }, variable] };
-  return { $schema, title: schemaTitle, description: "What fettle boots, watches and feeds. Every key may be left out; `extends` names the profile that fills in the rest.", ...rest };
+  return {
+    $schema,
+    title: schemaTitle,
+    description: "What fettle boots, watches and feeds. Every key may be left out; `extends` names the profile that fills in the rest.",
+    ...rest,
+  };
 }
 
 export function formatJsonSchema(): string {
@@ -50,7 +57,8 @@ function relax(node: unknown): unknown {
     out["anyOf"] = members;
   }
   if (properties) out["properties"] = Object.fromEntries(Object.entries(properties as Json).map(([key, value]) => [key, open(relax(value) as Json)]));
-  if (additionalProperties !== undefined) out["additionalProperties"] = typeof additionalProperties === "object" ? open(relax(additionalProperties) as Json) : additionalProperties;
+  if (additionalProperties !== undefined)
+    out["additionalProperties"] = typeof additionalProperties === "object" ? open(relax(additionalProperties) as Json) : additionalProperties;
   if (items) out["items"] = open(relax(items) as Json, false);
   if (propertyNames) out["propertyNames"] = propertyNames;
   return out;
@@ -63,11 +71,14 @@ function open(node: Json, nullable = true): Json {
   const members = flatten(body);
   if (members.some((one) => one["const"] !== undefined && one["type"] === "string" && members.length === 1)) return { ...kept, ...body };
   const extra: Json[] = [];
-  const takesAnyText = members.some((one) => one["type"] === "string" && one["pattern"] === undefined && one["enum"] === undefined && one["const"] === undefined);
+  const takesAnyText = members.some(
+    (one) => one["type"] === "string" && one["pattern"] === undefined && one["enum"] === undefined && one["const"] === undefined,
+  );
   const isGroup = members.every((one) => one["type"] === "object" || one["type"] === "array");
   if (!takesAnyText && !isGroup) extra.push(variable);
   const only = members[0];
-  if (nullable && extra.length === 0 && members.length === 1 && only && typeof only["type"] === "string" && !only["enum"]) return { ...kept, ...only, type: [only["type"], "null"] };
+  if (nullable && extra.length === 0 && members.length === 1 && only && typeof only["type"] === "string" && !only["enum"])
+    return { ...kept, ...only, type: [only["type"], "null"] };
   if (nullable && !members.some((one) => one["type"] === "null")) extra.push({ type: "null" });
   if (extra.length === 0) return { ...kept, ...body };
   return { ...kept, anyOf: [...members, ...extra] };

@@ -50,7 +50,12 @@ function parseMap(source: Source, errors: Diagnostic[]): MapTree | undefined {
   if (!tree || tree.kind === "map") return tree;
   if (tree.kind === "scalar" && tree.value === null) return undefined;
   const what = tree.kind === "list" ? "a list" : "a single value";
-  errors.push({ code: "config.invalid", message: `Cannot use config: the file is ${what}, expected keys with values.`, hint: "Begin with a line such as `extends: demo`.", where: whereOf(tree.place) });
+  errors.push({
+    code: "config.invalid",
+    message: `Cannot use config: the file is ${what}, expected keys with values.`,
+    hint: "Begin with a line such as `extends: demo`.",
+    where: whereOf(tree.place),
+  });
   return undefined;
 }
 

@@ -9,6 +9,7 @@ import { openLayers } from "./layers.ts";
 import { merge, prune, type Removed } from "./merge.ts";
 import { type Origins, originsOf } from "./origins.ts";
 import { defaultProfile } from "./profiles/index.ts";
+import { secretsOf } from "../log/mask.ts";
 import { type Config, configSchema } from "./schema/index.ts";
 import { collectSecrets, maskDiagnostic } from "./secrets.ts";
 import { findDefaultFile, readSourceFile } from "./source-file.ts";
@@ -50,7 +51,7 @@ export interface LoadedConfig {
 export function loadConfig(options: LoadOptions): LoadedConfig {
   const { env, cwd } = options;
   const file = chooseFile(options);
-  const source = file === undefined ? undefined : readSourceFile(file, cwd);
+  const source = file === undefined ? undefined : readMasked(file, options);
   const layers = openLayers(source, chooseProfile(options, source), env);
   const flags = flagsTree(options.flags?.set ?? [], options.flags?.overrides ?? []);
   const removed: Removed[] = [];
@@ -75,6 +76,16 @@ export function loadConfig(options: LoadOptions): LoadedConfig {
   };
 }
 
+function readMasked(file: string, { cwd, env }: LoadOptions): Source {
+  try {
+    return readSourceFile(file, cwd);
+  } catch (error) {
+    if (!(error instanceof FettleError)) throw error;
+    const { code, message, hint, where } = error;
+    throw combine([maskDiagnostic({ code, message, hint, ...(where && { where }) }, secretsOf(env))]);
+  }
+}
+
 function chooseFile({ file, profile, env, cwd }: LoadOptions): string | undefined {
   if (file !== undefined) return file;
   const named = env["FETTLE_CONFIG"];
@@ -97,7 +108,9 @@ function check(tree: Tree, removed: readonly Removed[], incomplete: boolean, mis
   if (result.success) return { ...(gone.length === 0 && { config: result.data }), mistakes: gone };
   const guessed = guessKinds(result.error.issues, value);
   const further = guessed === undefined ? [] : diagnose(configSchema.safeParse(guessed).error?.issues ?? [], { ...about, value: guessed });
-  const mistakes = [...diagnose(result.error.issues, about), ...further].filter(({ message, where }) => !(incomplete && message.includes(" is missing, ")) && !missing.has(where?.path ?? ""));
+  const mistakes = [...diagnose(result.error.issues, about), ...further].filter(
+    ({ message, where }) => !(incomplete && message.includes(" is missing, ")) && !missing.has(where?.path ?? ""),
+  );
   return { mistakes: [...mistakes, ...gone] };
 }
 
@@ -107,12 +120,22 @@ function distinct(all: readonly Diagnostic[]): Diagnostic[] {
   return [...new Map(all.map((one) => [key(one), one])).values()];
 }
 
+/** More mistakes than this are counted, not listed. */
+const maxListed = 50;
+
 /** In reading order: mistakes of one file from top to bottom. */
 function combine(errors: readonly Diagnostic[]): FettleError {
-  const at = (one: Diagnostic) => (one.where?.line ?? 0) * 100_000 + (one.where?.column ?? 0);
-  const [first, ...others] = errors.toSorted((a, b) => (a.where?.file === b.where?.file ? at(a) - at(b) : 0));
+  const at = (one: Diagnostic) => (one.where?.line ?? 0) * 1e7 + (one.where?.column ?? 0);
+  const sorted = errors.toSorted((a, b) => (a.where?.file === b.where?.file ? at(a) - at(b) : 0));
+  const [first, ...others] = sorted.slice(0, maxListed);
   if (!first) throw new Error("a configuration was refused without a reason");
-  return new FettleError(first.code, first.message, { ...(first.hint !== undefined && { hint: first.hint }), ...(first.where && { where: first.where }), others });
+  if (sorted.length > maxListed)
+    others.push({ code: "config.invalid", message: "Cannot use config: there are more mistakes than these.", hint: "Mend these first." });
+  return new FettleError(first.code, first.message, {
+    ...(first.hint !== undefined && { hint: first.hint }),
+    ...(first.where && { where: first.where }),
+    others,
+  });
 }
 
 /** Folders may be written relative to where fettle was started; everything after this sees absolute ones. */

@@ -20,7 +20,11 @@ export function merge(under: Tree, over: Tree, removed: Removed[] = [], path: Pa
     if (isRemoval(entry.value, path)) {
       entries.delete(key);
       removed.push({ path: [...path, key], key: entry.key });
-    } else entries.set(key, { key: entry.key, value: below ? merge(below.value, entry.value, removed, [...path, key]) : prune(entry.value, removed, [...path, key]) });
+    } else
+      entries.set(key, {
+        key: entry.key,
+        value: below ? merge(below.value, entry.value, removed, [...path, key]) : prune(entry.value, removed, [...path, key]),
+      });
   }
   return { ...over, entries };
 }

@@ -1,6 +1,6 @@
 import type { Diagnostic } from "../errors/fettle-error.ts";
-import { type Alias, type Node, isAlias, isMap, isScalar, isSeq, type Pair, parseDocument, type YAMLMap } from "yaml";
-import { type Entry, type MapTree, type Place, type Source, type Tree, whereOf } from "./tree.ts";
+import { type Alias, Composer, type Document, type Node, isAlias, isMap, isScalar, isSeq, type Pair, Parser, type YAMLError, type YAMLMap } from "yaml";
+import { type Entry, type MapTree, type Place, type Source, type Tree, blank, whereOf } from "./tree.ts";
 
 /** More values than this after aliases are spread out is an attack or a mistake ("billion laughs"). */
 export const maxValues = 50_000;
@@ -16,18 +16,56 @@ export interface Parsed {
 
 /** Parses one YAML document into a located tree; every mistake is a diagnostic, nothing is thrown, whatever the text. */
 export function parseYaml(source: Source): Parsed {
-  const document = parseDocument(source.text, { prettyErrors: false, uniqueKeys: false, version: "1.2", logLevel: "silent", merge: false });
+  const [document, second] = compose(source.text);
+  if (!document) return { errors: [] };
   const raised = [...document.errors, ...document.warnings];
   if (raised.some((one) => one.code === "RESOURCE_EXHAUSTION")) return { errors: [tooDeep(source)] };
-  if (raised.length > 0) {
-    const shown = raised.slice(0, maxShownErrors).map((one): Diagnostic => {
-      const [message, hint] = explain(one.code, one.message);
-      return { code: "config.syntax", message: `Cannot read config: ${message}.`, ...(hint && { hint }), where: whereOf({ source, start: one.pos[0], end: one.pos[1] }) };
-    });
-    return { errors: shown };
-  }
+  if (raised.length > 0) return { errors: syntaxErrors(raised, source) };
+  if (second) return { errors: [severalDocuments(source, second)] };
   if (!document.contents) return { errors: [] };
   return new Builder(source).build(document.contents as Node);
+}
+
+/** The first two documents; the parser is stopped early in a text that is no YAML at all (its errors are slow to make). */
+function compose(text: string): Document.Parsed[] {
+  const documents: Document.Parsed[] = [];
+  function* tokens() {
+    let broken = 0;
+    for (const token of new Parser().parse(text)) {
+      if (token.type === "error" && ++broken > maxShownErrors) return;
+      yield token;
+    }
+  }
+  // uniqueKeys compares each key with all before it, which takes minutes on a hostile megabyte; the Builder uses a map.
+  for (const document of new Composer({ uniqueKeys: false, version: "1.2", merge: false }).compose(tokens(), true, text.length)) {
+    if (documents.push(document) === 2) break;
+  }
+  return documents;
+}
+
+/** One mistake for a line: what follows the first is mostly its consequence. */
+function syntaxErrors(raised: readonly YAMLError[], source: Source): Diagnostic[] {
+  const byLine = new Map<number, Diagnostic>();
+  // A value that runs on raises two mistakes in one place; this one says more.
+  const said = raised.toSorted((a, b) => Number(b.code === "MULTILINE_IMPLICIT_KEY") - Number(a.code === "MULTILINE_IMPLICIT_KEY"));
+  for (const { code, message: text, pos } of said) {
+    if (byLine.size === maxShownErrors) break;
+    const [message, hint] = explain(code, text);
+    const where = whereOf({ source, start: pos[0], end: pos[1] });
+    const line = where.line ?? 0;
+    if (!byLine.has(line)) byLine.set(line, { code: "config.syntax", message: `Cannot read config: ${message}.`, ...(hint && { hint }), where });
+  }
+  return [...byLine.values()];
+}
+
+function severalDocuments(source: Source, second: Document.Parsed): Diagnostic {
+  const start = Math.max(0, source.text.lastIndexOf("---", second.range[0]));
+  return {
+    code: "config.syntax",
+    message: "Cannot read config: the file holds several documents.",
+    hint: "Remove this `---` line and what does not belong here.",
+    where: whereOf({ source, start, end: start + 3 }),
+  };
 }
 
 const tooDeep = (source: Source): Diagnostic => ({
@@ -42,17 +80,22 @@ function explain(code: string, message: string): [message: string, hint?: string
   switch (code) {
     case "TAB_AS_INDENT":
       return ["a tab is used as indentation", "Use spaces."];
-    case "MULTIPLE_DOCS":
-      return ["the file holds several documents", "Remove the `---` lines after the first."];
     case "BAD_INDENT":
       return ["the indentation does not fit the lines around it", "Align keys of one level in one column."];
     case "TAG_RESOLVE_FAILED":
-      return [`${/Unresolved tag: (\S+)/.exec(message)?.[1] ?? "this"} is an unknown tag`, "Write the value without the tag."];
+      return [
+        `${/Unresolved tag: (\S+)/.exec(message)?.[1]?.replace("tag:yaml.org,2002:", "!!") ?? "this"} is an unknown tag`,
+        "Write the value without the tag.",
+      ];
     case "KEY_OVER_1024_CHARS":
       return ["a key is longer than 1024 characters"];
     case "MULTILINE_IMPLICIT_KEY":
+      return [
+        "the next line is indented as if it went on with this value",
+        "Align keys of one level in one column; quote a value that goes over several lines.",
+      ];
     case "BLOCK_AS_IMPLICIT_KEY":
-      return ["a key goes over several lines", "Is a colon, a quote or a bracket missing on the line before?"];
+      return ["a second key stands on this line", "Put it on a line of its own, or quote the value."];
     case "MISSING_CHAR":
       return [lowerFirst(message), "Close what the line opens."];
     case "BAD_ALIAS":
@@ -62,7 +105,13 @@ function explain(code: string, message: string): [message: string, hint?: string
   }
 }
 
-const lowerFirst = (text: string): string => text.charAt(0).toLowerCase() + text.slice(1).replace(/[.:]?\s*$/s, "").replace(/\s+/g, " ").slice(0, 200);
+const lowerFirst = (text: string): string =>
+  text.charAt(0).toLowerCase() +
+  text
+    .slice(1)
+    .replace(/[.:]?\s*$/s, "")
+    .replace(/\s+/g, " ")
+    .slice(0, 200);
 
 class Stop extends Error {}
 
@@ -108,8 +157,10 @@ class Builder {
     if (isMap(node)) return this.#map(node, depth);
     if (isSeq(node)) return { kind: "list", items: node.items.map((item) => this.#tree(item as Node | null, depth + 1)), place };
     const value: unknown = isScalar(node) ? node.value : null;
-    if (typeof value === "string" && value.includes("\0")) this.#fail("config.invalid", "a text holds a NUL byte", place, "No program or file name can hold one; remove it.");
-    const plain = typeof value === "string" || typeof value === "number" || typeof value === "boolean" ? value : typeof value === "bigint" ? Number(value) : null;
+    if (typeof value === "string" && value.includes("\0"))
+      this.#fail("config.invalid", "a text holds a NUL byte", place, "No program or file name can hold one; remove it.");
+    const plain =
+      typeof value === "string" || typeof value === "number" || typeof value === "boolean" ? value : typeof value === "bigint" ? Number(value) : null;
     return { kind: "scalar", value: plain, raw: isScalar(node) ? (node.source ?? String(plain)) : "", place };
   }
 
@@ -136,7 +187,13 @@ class Builder {
   #key(node: Node | null, place: Place): string | undefined {
     const scalar = isAlias(node) ? undefined : isScalar(node) ? node : undefined;
     const key = scalar === undefined ? undefined : typeof scalar.value === "string" ? scalar.value : (scalar.source ?? String(scalar.value));
-    if (key === undefined || key === "") this.#fail("config.syntax", "a key is missing or is not a plain word", place, "Write `key: value`; quote a key that has braces, brackets or an asterisk.");
+    if (key === undefined || key === "")
+      this.#fail(
+        "config.syntax",
+        "a key is missing or is not a plain word",
+        place,
+        "Write `key: value`; quote a key that has braces, brackets or an asterisk.",
+      );
     else if (key === "__proto__") this.#fail("config.unknown-key", 'the key "__proto__" is not allowed', place, "Remove it.");
     else if (key.includes("\0")) this.#fail("config.invalid", "a key holds a NUL byte", place, "Remove it.");
     else return key;
@@ -158,7 +215,12 @@ class Builder {
   #count(values: number, node: Node | null): void {
     this.#values += values;
     if (this.#values <= maxValues) return;
-    this.#fail("config.too-large", `it holds more than ${maxValues} values once aliases are spread out`, this.#place(node), "Shorten it; aliases of aliases multiply.");
+    this.#fail(
+      "config.too-large",
+      `it holds more than ${maxValues} values once aliases are spread out`,
+      this.#place(node),
+      "Shorten it; aliases of aliases multiply.",
+    );
     throw new Stop();
   }
 
@@ -173,4 +235,4 @@ class Builder {
   }
 }
 
-const clip = (text: string): string => (text.length > 60 ? `${text.slice(0, 59)}…` : text);
+const clip = (text: string): string => blank(text.length > 60 ? `${text.slice(0, 59)}…` : text);

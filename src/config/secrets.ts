@@ -43,7 +43,15 @@ function secretsInUrls(text: string): string[] {
 
 /** A mistake without secrets: one star for one character in the drawn line, so that the mark below keeps its place. */
 export function maskDiagnostic(one: Diagnostic, secrets: readonly string[]): Diagnostic {
-  const stars = (text: string): string => secrets.reduce((masked, secret) => masked.replaceAll(secret, "*".repeat(secret.length)), text);
-  const where = one.where?.source === undefined ? one.where : { ...one.where, source: stars(one.where.source) };
+  const stars = (text: string): string =>
+    secrets.reduce((masked, secret) => (secret.length < 4 ? masked : masked.replaceAll(secret, "*".repeat(secret.length))), text);
+  const where = one.where?.source === undefined ? one.where : { ...one.where, source: maskAssignments(stars(one.where.source)) };
   return { ...one, message: stars(one.message), ...(one.hint !== undefined && { hint: stars(one.hint) }), ...(where && { where }) };
+}
+
+/** `apiKey: abc` and `TOKEN=abc` in a line of a text that could not be parsed. */
+function maskAssignments(line: string): string {
+  return line.replace(/([\w-]+)(["']?\s*[:=]\s*["']?)([^\s"',}\]]+)/g, (whole: string, key: string, between: string, value: string) =>
+    isSecretName(key.replaceAll("-", "_")) && !/^(\$\{|\{|\[|[*&])/.test(value) ? key + between + "*".repeat(value.length) : whole,
+  );
 }

@@ -64,4 +64,5 @@ export function showYaml(loaded: LoadedConfig, { everyOrigin = false }: { everyO
 }
 
 /** One line, quoted where YAML would read something else. */
-const scalar = (value: Shown): string => (typeof value === "string" && value.includes("\n") ? JSON.stringify(value) : stringify(value, { lineWidth: 0, version: "1.2" }).trimEnd());
+const scalar = (value: Shown): string =>
+  typeof value === "string" && value.includes("\n") ? JSON.stringify(value) : stringify(value, { lineWidth: 0, version: "1.2" }).trimEnd();

@@ -54,11 +54,17 @@ function refuseUnlessRegular(stats: { isFile(): boolean; isDirectory(): boolean;
     return;
   }
   const what = stats.isDirectory() ? "a folder" : stats.isFIFO() ? "a pipe" : "a device or socket";
-  throw new FettleError("config.not-found", `Cannot read config ${shown}: it is ${what}, not a file.`, { hint: "Name a regular YAML file.", where: { file: shown } });
+  throw new FettleError("config.not-found", `Cannot read config ${shown}: it is ${what}, not a file.`, {
+    hint: "Name a regular YAML file.",
+    where: { file: shown },
+  });
 }
 
 const tooLarge = (shown: string, size: string): FettleError =>
-  new FettleError("config.too-large", `Cannot read config ${shown}: it has ${size}, the limit is ${maxFileBytes}.`, { hint: "A configuration is a few kilobytes; is this the right file?", where: { file: shown } });
+  new FettleError("config.too-large", `Cannot read config ${shown}: it has ${size}, the limit is ${maxFileBytes}.`, {
+    hint: "A configuration is a few kilobytes; is this the right file?",
+    where: { file: shown },
+  });
 
 function decode(bytes: Buffer, source: Source): string {
   let text: string;
@@ -72,7 +78,12 @@ function decode(bytes: Buffer, source: Source): string {
   const control = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/.exec(text);
   if (!control) return text;
   const code = control[0].charCodeAt(0).toString(16).toUpperCase().padStart(4, "0");
-  throw refuse(code === "0000" ? "it holds a NUL byte" : `it holds the control character U+${code}`, "Remove the byte, or write it as an escape in double quotes.", { ...source, text }, control.index);
+  throw refuse(
+    code === "0000" ? "it holds a NUL byte" : `it holds the control character U+${code}`,
+    "Remove the byte, or write it as an escape in double quotes.",
+    { ...source, text },
+    control.index,
+  );
 }
 
 const refuse = (reason: string, hint: string, source: Source, start: number): FettleError =>

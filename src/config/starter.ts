@@ -3,7 +3,11 @@ import { profiles } from "./profiles/index.ts";
 
 /** The file that `config init` writes: it works as it stands, and each line in a comment works once uncommented. */
 export function starterFile(profile: string, schemaFile: string): string {
-  const { description, engines, sources } = parse(profiles[profile] ?? "") as { description?: string; engines?: Record<string, { kind: string }>; sources?: Record<string, unknown> };
+  const { description, engines, sources } = parse(profiles[profile] ?? "") as {
+    description?: string;
+    engines?: Record<string, { kind: string }>;
+    sources?: Record<string, unknown>;
+  };
   const [engine, settings] = Object.entries(engines ?? {})[0] ?? [];
   return [
     `# yaml-language-server: $schema=${schemaFile}`,
@@ -21,7 +25,9 @@ export function starterFile(profile: string, schemaFile: string): string {
     "# stateDir: /workspace/fettle   # journal and results; on a local disk",
     "",
     ...(engine && settings ? engineLines(engine, settings.kind) : []),
-    ...(sources && "http" in sources ? ["# sources:", "#   http:", "#     listen: 0.0.0.0   # open the job API to other machines …", "#     apiKey: ${API_KEY}   # … and ask for a key", ""] : []),
+    ...(sources && "http" in sources
+      ? ["# sources:", "#   http:", "#     listen: 0.0.0.0   # open the job API to other machines …", "#     apiKey: ${API_KEY}   # … and ask for a key", ""]
+      : []),
     "# services:",
     "#   tensorboard:",
     "#     command: [tensorboard, --logdir, /workspace/logs]",
@@ -39,5 +45,5 @@ function engineLines(name: string, kind: string): string[] {
     a1111: ["#     extraArgs: [--medvram]   # appended to the profile's arguments"],
     diffusers: ["#     model: /models/sd-xl.safetensors   # a diffusers folder or a single file", "#     device: cuda"],
   };
-  return ["# engines:", `#   ${name}:`, ...(own[kind] ?? []), "#     env: { HF_HUB_OFFLINE: \"1\" }", ""];
+  return ["# engines:", `#   ${name}:`, ...(own[kind] ?? []), '#     env: { HF_HUB_OFFLINE: "1" }', ""];
 }

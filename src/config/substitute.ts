@@ -12,7 +12,10 @@ export interface Substituted {
 }
 
 // `$${` is a written-out `${`. A default may hold anything but a closing brace.
-const pattern = /\$\$\{|\$\{([^}:]*)(?::-([^}]*))?\}/g;
+const pattern = /\$\$\{|\$\{(?:([^}:]*)(?::-([^}]*))?\})?/g;
+
+/** More mistakes of one kind help nobody. */
+const maxErrors = 50;
 
 /**
  * Fills `${NAME}` and `${NAME:-default}` into text leaves, after parsing: a value never becomes YAML, so no variable
@@ -33,7 +36,13 @@ export function substitute(root: Tree, env: Environment): Substituted {
   const fill = (tree: ScalarTree, text: string, path: Path): ScalarTree => {
     const variables: string[] = [];
     const value = text.replace(pattern, (whole: string, name: string | undefined, fallback: string | undefined) => {
-      if (name === undefined) return "${";
+      if (whole === "$${") return "${";
+      if (errors.length >= maxErrors) return "";
+      if (name === undefined || !/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) {
+        missing.add(formatPath(path));
+        errors.push(noVariable(name === undefined ? "${" : whole, tree, path));
+        return "";
+      }
       const found = Object.hasOwn(env, name) ? env[name] : undefined;
       if (found !== undefined && (found !== "" || fallback === undefined)) {
         variables.push(name);
@@ -41,7 +50,7 @@ export function substitute(root: Tree, env: Environment): Substituted {
       }
       if (fallback !== undefined) return fallback;
       missing.add(formatPath(path));
-      errors.push(missingVariable(name, whole, tree, path, env));
+      errors.push(missingVariable(name, tree, path, env));
       return "";
     });
     return { ...tree, value, raw: value, ...(variables.length > 0 && { variables }) };
@@ -49,15 +58,17 @@ export function substitute(root: Tree, env: Environment): Substituted {
   return { tree: visit(root, []), errors, missing };
 }
 
-function missingVariable(name: string, whole: string, tree: ScalarTree, path: Path, env: Environment): Diagnostic {
-  if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) {
-    return {
-      code: "config.invalid",
-      message: `Cannot use config: ${whole.slice(0, 60)} names no variable.`,
-      hint: "Write ${NAME} or ${NAME:-default}; $${ stands for a plain ${.",
-      where: whereOf(tree.place, path),
-    };
-  }
+function noVariable(whole: string, tree: ScalarTree, path: Path): Diagnostic {
+  const reason = whole === "${" ? "a ${ is not closed or" : `${whole.slice(0, 60)}`;
+  return {
+    code: "config.invalid",
+    message: `Cannot use config: ${reason} names no variable.`,
+    hint: "Write ${NAME} or ${NAME:-default}; $${ stands for a plain ${.",
+    where: whereOf(tree.place, path),
+  };
+}
+
+function missingVariable(name: string, tree: ScalarTree, path: Path, env: Environment): Diagnostic {
   const near = suggest(name, Object.keys(env));
   return {
     code: "config.missing-variable",

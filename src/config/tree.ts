@@ -96,7 +96,8 @@ const longestDrawnLine = 200;
 /** The place for an error: file:line:column with the user's own line (control characters blanked, long lines cut). */
 export function whereOf({ source, start, end }: Place, path?: Path): Where {
   const at = path && path.length > 0 ? { path: formatPath(path) } : {};
-  if (!source.located) return source.text === "" ? { file: source.file, ...at } : { file: source.file, source: blank(source.text.slice(0, longestDrawnLine)), ...at };
+  if (!source.located)
+    return source.text === "" ? { file: source.file, ...at } : { file: source.file, source: blank(source.text.slice(0, longestDrawnLine)), ...at };
   const lineStart = source.text.lastIndexOf("\n", start - 1) + 1;
   const newline = source.text.indexOf("\n", start);
   const lineEnd = newline === -1 ? source.text.length : newline;
@@ -115,6 +116,6 @@ export function whereOf({ source, start, end }: Place, path?: Path): Where {
   };
 }
 
-// One blank for one character, so that the mark under the line keeps its place and no escape code reaches a terminal.
+/** One blank for one control character: the mark under a line keeps its place, and no escape code reaches a terminal. */
 // oxlint-disable-next-line no-control-regex
-const blank = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, " ");
+export const blank = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, " ");

@@ -61,5 +61,5 @@ export function reasonOf(thrown: unknown): string {
   if (code === "EACCES" || code === "EPERM") return "permission denied";
   if (code === "ENOSPC") return "no space left on the disk";
   if (code === "ECONNREFUSED") return "connection refused";
-  return thrown.message.replace(/\.$/, "");
+  return thrown.message.replace(/^[A-Z]{3,}: |, \w+( '.*')?$|\.$/g, "");
 }

@@ -20,20 +20,44 @@ export const duration = z
 const flagWords = ["true", "false", "1", "0", "yes", "no", "on", "off", ""] as const;
 
 /** true or false; as text (`yes`, `on`, `1` …) because `${NAME}` always brings text. The empty text is false. */
-export const flag = z.union([z.boolean(), z.enum(flagWords).transform((word) => ["true", "1", "yes", "on"].includes(word))], { error: "expected true or false" });
+export const flag = z.union([z.boolean(), z.enum(flagWords).transform((word) => ["true", "1", "yes", "on"].includes(word))], {
+  error: "expected true or false",
+});
 
 /** A whole number within bounds; digits as text count too, because `${NAME}` always brings text. */
 export const integer = (min: number, max: number) => {
   const error = `expected a whole number from ${min} to ${max}`;
   const bounded = z.number({ error }).int({ error }).min(min, { error }).max(max, { error });
-  return z.union([bounded, z.string().regex(/^-?\d+$/, error).transform(Number)], { error }).pipe(bounded);
+  return z
+    .union(
+      [
+        bounded,
+        z
+          .string()
+          .regex(/^-?\d+$/, error)
+          .transform(Number),
+      ],
+      { error },
+    )
+    .pipe(bounded);
 };
 
 /** A number within bounds, from a number or its text. */
 export const decimal = (min: number, max: number) => {
   const error = `expected a number from ${min} to ${max}`;
   const bounded = z.number({ error }).min(min, { error }).max(max, { error });
-  return z.union([bounded, z.string().regex(/^-?\d+(\.\d+)?$/, error).transform(Number)], { error }).pipe(bounded);
+  return z
+    .union(
+      [
+        bounded,
+        z
+          .string()
+          .regex(/^-?\d+(\.\d+)?$/, error)
+          .transform(Number),
+      ],
+      { error },
+    )
+    .pipe(bounded);
 };
 
 export const port = integer(0, 65_535).meta({ description: "A TCP port; 0 lets the system choose a free one." });
@@ -56,7 +80,7 @@ export const sizeBytes = z
 
 const textError = { error: "expected text" };
 
-export const text = z.string(textError).max(65_536);
+export const text = z.string(textError).max(65_536, { error: "expected at most 65536 characters" });
 /** Text that must not be empty: a path, an address, a program. */
 export const word = text.min(1, { error: "expected text that is not empty" });
 export const name = z.string().regex(/^[a-z][a-z0-9-]{0,62}$/, "expected lower-case letters, digits and dashes, starting with a letter");
@@ -71,4 +95,7 @@ const variableValue = z
 export const environment = z.record(variableName, variableValue);
 
 /** A program's words. Numbers and true/false stay exactly as written (`1.10`, `007`). */
-export const argv = z.array(z.union([text, z.number()], { error: "expected text or a number" }).transform(String).meta({ description: "One word; no shell splits it." }), { error: "expected a list of words" });
+export const argv = z.array(
+  z.union([text, z.number()], { error: "expected text or a number" }).transform(String).meta({ description: "One word; no shell splits it." }),
+  { error: "expected a list of words" },
+);

@@ -4,7 +4,10 @@ import { argv, decimal, duration, environment, flag, integer, name, text, word }
 
 export const restart = z
   .strictObject({
-    policy: z.enum(["never", "on-failure", "always"]).default("always").meta({ description: "When its end makes fettle start it again; on-failure: not after exit code 0." }),
+    policy: z
+      .enum(["never", "on-failure", "always"])
+      .default("always")
+      .meta({ description: "When its end makes fettle start it again; on-failure: not after exit code 0." }),
     first: duration.default(500).meta({ description: "The wait before the first restart." }),
     factor: decimal(1, 10).default(2).meta({ description: "Each further wait is so many times the one before." }),
     max: duration.default(30_000).meta({ description: "No wait is longer." }),
@@ -53,7 +56,10 @@ export const service = z.strictObject({
   cwd: word.optional().meta({ description: "The folder it runs in." }),
   task: flag.default(false).meta({ description: "Must end with 0 instead of keeping on." }),
   dependsOn: z
-    .record(name, z.enum(["started", "ready", "completed"]).meta({ description: "started: spawned. ready: its readiness probe passes. completed: ended with 0." }))
+    .record(
+      name,
+      z.enum(["started", "ready", "completed"]).meta({ description: "started: spawned. ready: its readiness probe passes. completed: ended with 0." }),
+    )
     .default({})
     .meta({ description: "Engines and services that come first, each with its condition." }),
   readiness: probe.optional().meta({ description: "How to ask whether it is ready; without one it counts as ready once started." }),

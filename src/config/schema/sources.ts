@@ -7,7 +7,10 @@ const takeWhen = (usual: "ready" | "always") =>
 
 /** RunPod serverless: the queue protocol of job-take, job-done and ping. Addresses and key come from the platform's environment. */
 export const runpodSource = z.strictObject({
-  enabled: z.union([flag, z.literal("auto")], { error: "expected true, false or auto" }).default("auto").meta({ description: "auto: on when takeUrl has a value." }),
+  enabled: z
+    .union([flag, z.literal("auto")], { error: "expected true, false or auto" })
+    .default("auto")
+    .meta({ description: "auto: on when takeUrl has a value." }),
   announce: text.optional().meta({ description: "A line printed as it stands when the worker starts with this source." }),
   expect: expectation.optional(),
   takeUrl: text.default("").meta({ description: "RUNPOD_WEBHOOK_GET_JOB" }),
@@ -17,7 +20,10 @@ export const runpodSource = z.strictObject({
   podId: text.default("").meta({ description: "RUNPOD_POD_ID" }),
   gpuTypeId: text.default("").meta({ description: "RUNPOD_GPU_TYPE_ID" }),
   endpointId: text.default("").meta({ description: "RUNPOD_ENDPOINT_ID" }),
-  pingInterval: z.union([z.string().regex(/^\d+$/).transform(Number), duration], { error: "expected a duration such as 10s, or milliseconds in quotes" }).default(10_000).meta({ description: "RUNPOD_PING_INTERVAL (a bare number is ms)." }),
+  pingInterval: z
+    .union([z.string().regex(/^\d+$/).transform(Number), duration], { error: "expected a duration such as 10s, or milliseconds in quotes" })
+    .default(10_000)
+    .meta({ description: "RUNPOD_PING_INTERVAL (a bare number is ms)." }),
   concurrency: integer(1, 64).default(1).meta({ description: "Jobs taken at once." }),
   takeWhen: takeWhen("ready"),
 });
@@ -37,7 +43,7 @@ export const httpSource = z.strictObject({
 /** One job from a JSON file (`test_input.json`), its result printed or written; then this source has ended. */
 export const fileSource = z.strictObject({
   enabled: flag.default(false).meta({ description: "true: run the job of this file." }),
-  path: word.default("test_input.json").meta({ description: "The job, as RunPod writes it: { \"input\": { … } }." }),
+  path: word.default("test_input.json").meta({ description: 'The job, as RunPod writes it: { "input": { … } }.' }),
   exitWhenDone: flag.default(true).meta({ description: "End fettle after the job; exit code 0 when it succeeded, else 1." }),
 });
 
