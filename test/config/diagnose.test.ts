@@ -111,7 +111,13 @@ const rows: [name: string, yaml: string, expected: string][] = [
   ],
 ];
 
-for (const [name, yaml, expected] of rows) test(name, () => assert.equal(drawn(() => loadText(yaml)), expected));
+for (const [name, yaml, expected] of rows)
+  test(name, () =>
+    assert.equal(
+      drawn(() => loadText(yaml)),
+      expected,
+    ),
+  );
 
 test("every mistake is reported at once, in reading order", () => {
   const yaml = "version: 2\nnope: 1\nhealth: { port: 70000, enabled: maybe }\nservices: { s: { command: [] , env: { K: [1] } } }\nextends: ${NOPE_}\n";

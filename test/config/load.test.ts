@@ -30,7 +30,10 @@ test("an empty file, and one with comments only, is all defaults", () => {
 test("a stronger layer wins: defaults < profile < file < environment < flags", () => {
   const yaml = "extends: demo\nsources: { http: { port: 8001, maxQueue: 5, concurrency: 2 } }\n";
   const env = { FETTLE_HTTP_PORT: "8002", FETTLE_HTTP_LISTEN: "0.0.0.0" };
-  const { config, origins } = loadText(yaml, { env, flags: { set: ["sources.http.port=8003"], overrides: [{ path: ["log", "format"], value: "json", flag: "--log-format" }] } });
+  const { config, origins } = loadText(yaml, {
+    env,
+    flags: { set: ["sources.http.port=8003"], overrides: [{ path: ["log", "format"], value: "json", flag: "--log-format" }] },
+  });
   assert.equal(config.sources.http?.port, 8003);
   assert.equal(config.sources.http?.listen, "0.0.0.0");
   assert.equal(config.sources.http?.maxQueue, 5);

@@ -23,7 +23,12 @@ const rows: [name: string, under: string, over: string, expected: unknown][] = [
   ["another kind replaces the whole map", "e: { kind: a, x: 1 }", "e: { kind: b, y: 2 }", { e: { kind: "b", y: 2 } }],
   ["the same kind merges", "e: { kind: a, x: 1 }", "e: { kind: a, y: 2 }", { e: { kind: "a", x: 1, y: 2 } }],
   ["a scalar replaces a map and the other way round", "a: { x: 1 }\nb: 1", "a: 1\nb: { x: 1 }", { a: 1, b: { x: 1 } }],
-  ["YAML merge keys fill in", "{}", "a: &a { x: 1, y: 2 }\nb: { <<: *a, y: 3 }\nc: { <<: [*a, { z: 4 }] }", { a: { x: 1, y: 2 }, b: { x: 1, y: 3 }, c: { x: 1, y: 2, z: 4 } }],
+  [
+    "YAML merge keys fill in",
+    "{}",
+    "a: &a { x: 1, y: 2 }\nb: { <<: *a, y: 3 }\nc: { <<: [*a, { z: 4 }] }",
+    { a: { x: 1, y: 2 }, b: { x: 1, y: 3 }, c: { x: 1, y: 2, z: 4 } },
+  ],
 ];
 
 for (const [name, under, over, expected] of rows) test(name, () => assert.deepEqual(merged(under, over), expected));
@@ -31,7 +36,10 @@ for (const [name, under, over, expected] of rows) test(name, () => assert.deepEq
 test("removed keys are remembered, so that a misspelt one can be reported", () => {
   const removed: Removed[] = [];
   prune(merge(tree("a: { x: 1 }"), tree("a: { x: ~, tpyo: ~ }\nb:"), removed), removed);
-  assert.deepEqual(removed.map(({ path }) => formatPath(path)), ["a.x", "a.tpyo", "b"]);
+  assert.deepEqual(
+    removed.map(({ path }) => formatPath(path)),
+    ["a.x", "a.tpyo", "b"],
+  );
 });
 
 test("merging changes neither side", () => {
