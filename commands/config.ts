@@ -31,14 +31,21 @@ export const command: Command = {
     { usage: "--source", summary: "show: the profile's own YAML as it is embedded" },
     { usage: "--force", summary: "init: overwrite an existing file" },
   ],
-  examples: ["fettle config show --profile a1111-runpod", "fettle config show --config fettle.yaml --origins", "fettle config check fettle.yaml", "fettle config schema > fettle.schema.json", "fettle config init --profile demo"],
+  examples: [
+    "fettle config show --profile a1111-runpod",
+    "fettle config show --config fettle.yaml --origins",
+    "fettle config check fettle.yaml",
+    "fettle config schema > fettle.schema.json",
+    "fettle config init --profile demo",
+  ],
   exits: [],
   async run(args, io) {
     const [name = "", file] = args.positionals;
     const action = Object.hasOwn(actions, name) ? actions[name] : undefined;
     if (!action) throw unknownAction(name);
     for (const flag of Object.keys(args.flags)) {
-      if (![...action.flags, ...commonFlagNames].includes(flag)) throw new FettleError("cli.unknown-flag", `Cannot run config ${name}: it does not take --${flag}.`);
+      if (![...action.flags, ...commonFlagNames].includes(flag))
+        throw new FettleError("cli.unknown-flag", `Cannot run config ${name}: it does not take --${flag}.`);
     }
     if (file !== undefined && !action.takesFile) throw new FettleError("cli.bad-value", `Cannot run config ${name}: "${file}" is one argument too many.`);
     return await action.run(args, io, file);
@@ -47,7 +54,9 @@ export const command: Command = {
 
 function unknownAction(name: string): FettleError {
   const near = suggest(name, Object.keys(actions));
-  return new FettleError("cli.unknown-command", `Cannot run config ${name}: there is no such action.`, { hint: near ? `Did you mean \`fettle config ${near}\`?` : `Actions: ${Object.keys(actions).join(", ")}.` });
+  return new FettleError("cli.unknown-command", `Cannot run config ${name}: there is no such action.`, {
+    hint: near ? `Did you mean \`fettle config ${near}\`?` : `Actions: ${Object.keys(actions).join(", ")}.`,
+  });
 }
 
 function show(args: Args, io: Io): number {
@@ -63,7 +72,8 @@ function show(args: Args, io: Io): number {
 
 function showSource(args: Args, io: Io): number {
   const name = textFlag(args, "profile");
-  if (name === undefined) throw new FettleError("cli.bad-value", "Cannot show a profile's source: --profile is missing.", { hint: `Profiles: ${Object.keys(profiles).join(", ")}.` });
+  if (name === undefined)
+    throw new FettleError("cli.bad-value", "Cannot show a profile's source: --profile is missing.", { hint: `Profiles: ${Object.keys(profiles).join(", ")}.` });
   const source = knownProfile(name);
   io.out(args.flags["json"] ? `${JSON.stringify({ profile: name, source })}\n` : source);
   return 0;
@@ -82,7 +92,10 @@ function check(args: Args, io: Io, file: string | undefined): number {
     const { profile, files, warnings, secrets } = loadFromArgs({ ...args, flags }, io);
     warn(warnings, secrets);
     if (args.flags["json"]) io.out(`${JSON.stringify({ ok: true, profile, files, errors: [], warnings })}\n`);
-    else io.out(`${files[0] === undefined ? `Profile ${profile}` : basename(files[0])} is valid${files[0] !== undefined && profile !== "custom" ? ` (profile ${profile})` : ""}.\n`);
+    else
+      io.out(
+        `${files[0] === undefined ? `Profile ${profile}` : basename(files[0])} is valid${files[0] !== undefined && profile !== "custom" ? ` (profile ${profile})` : ""}.\n`,
+      );
     return 0;
   } catch (error) {
     if (!(error instanceof FettleError) || !args.flags["json"]) throw error;
@@ -119,7 +132,9 @@ async function init(args: Args, io: Io, file = "fettle.yaml"): Promise<number> {
 function refuseToOverwrite(path: string, force: boolean): void {
   const there = lstatSync(path, { throwIfNoEntry: false });
   if (!there || (force && there.isFile())) return;
-  throw new FettleError("cli.bad-value", `Cannot write ${path}: it exists${there.isFile() ? "" : " and is no regular file"}.`, { hint: there.isFile() ? "Name another file, or overwrite it with --force." : "Name another file." });
+  throw new FettleError("cli.bad-value", `Cannot write ${path}: it exists${there.isFile() ? "" : " and is no regular file"}.`, {
+    hint: there.isFile() ? "Name another file, or overwrite it with --force." : "Name another file.",
+  });
 }
 
 function isOurs(path: string, title: string): boolean {

@@ -26,7 +26,7 @@ function errorsPage(): string {
     "",
     generated("scripts/gen-docs.ts"),
     "",
-    "Every error has a code. `--json` prints `{ \"error\": { code, message, hint, where?, details?, others? } }` on stdout with the same words.",
+    'Every error has a code. `--json` prints `{ "error": { code, message, hint, where?, details?, others? } }` on stdout with the same words.',
     "",
     "## Exit codes",
     "",
@@ -40,7 +40,9 @@ function errorsPage(): string {
       "",
       "| code | what happened | what to do | exit | worth a retry |",
       "|---|---|---|---|---|",
-      ...rows.map(([code, { title, hint, exitCode, retryable }]) => `| \`${code}\` | ${cell(title)} | ${cell(hint)} | ${exitCode} | ${retryable ? "yes" : ""} |`),
+      ...rows.map(
+        ([code, { title, hint, exitCode, retryable }]) => `| \`${code}\` | ${cell(title)} | ${cell(hint)} | ${exitCode} | ${retryable ? "yes" : ""} |`,
+      ),
     ]),
     "",
   ].join("\n");
@@ -94,7 +96,11 @@ function commandSection({ name, summary, positionals, flags, examples, exits: ow
   ];
 }
 
-const flagTable = (flags: Command["flags"]): string[] => ["| flag | meaning |", "|---|---|", ...flags.map(({ usage, summary }) => `| \`${usage.replaceAll("|", "\\|")}\` | ${cell(summary)} |`)];
+const flagTable = (flags: Command["flags"]): string[] => [
+  "| flag | meaning |",
+  "|---|---|",
+  ...flags.map(({ usage, summary }) => `| \`${usage.replaceAll("|", "\\|")}\` | ${cell(summary)} |`),
+];
 
 const begin = "<!-- commands:begin -->";
 const end = "<!-- commands:end -->";
