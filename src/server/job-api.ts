@@ -11,7 +11,7 @@ export interface JobApiOptions {
   /** Empty: nobody is asked for a key. */
   readonly apiKey: string;
   readonly maxBodyBytes: number;
-  /** Aborts when fettle stops: callers that wait are answered with what is known. */
+  /** Aborts at the very end: callers that still wait are answered with what is known. */
   readonly signal: AbortSignal;
 }
 

@@ -17,7 +17,7 @@ export interface SourceParts {
   readonly pool: Pool;
   readonly log: Log;
   readonly emit: (event: FettleEvent) => void;
-  readonly stopping: AbortSignal;
+  readonly exit: AbortSignal;
   /** A file's job asks the whole worker to end with this exit code. */
   readonly end: (exitCode: number) => void;
 }
@@ -44,10 +44,10 @@ export function openSources(parts: SourceParts): readonly Source[] {
 }
 
 /** Loads the HTTP stack only here: a worker that takes jobs from elsewhere starts without it. */
-async function serveJobs(desk: JobDesk, { settings, emit, stopping }: SourceParts): Promise<Listening> {
+async function serveJobs(desk: JobDesk, { settings, emit, exit }: SourceParts): Promise<Listening> {
   const http = settings.sources.http as NonNullable<WorkerSettings["sources"]["http"]>;
   const [{ createJobApi }, { listen }] = await Promise.all([import("../server/job-api.ts"), import("../server/listen.ts")]);
-  const app = createJobApi({ desk, apiKey: http.apiKey, maxBodyBytes: http.maxBody, signal: stopping });
+  const app = createJobApi({ desk, apiKey: http.apiKey, maxBodyBytes: http.maxBody, signal: exit });
   const listening = await listen(app, { host: http.listen, port: http.port });
   emit({ type: "worker.listening", url: listening.url });
   return listening;

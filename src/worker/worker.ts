@@ -71,7 +71,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     exitCode = code;
     drain.begin();
   };
-  const sources = openSources({ settings, journal, finisher, pool, log, emit, stopping: drain.stopping, end });
+  const sources = openSources({ settings, journal, finisher, pool, log, emit, exit: drain.exit, end });
   emit({ type: "worker.started", pid: process.pid, sources: sources.map(({ name }) => name) });
   const following = followSupervisor(control, snapshot.seq, readiness, {
     signal: life.signal,

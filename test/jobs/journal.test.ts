@@ -1,0 +1,113 @@
+import assert from "node:assert/strict";
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { Journal } from "../../src/jobs/journal.ts";
+import { prepareJournalPlace } from "../../src/jobs/journal-place.ts";
+import type { TerminalResult } from "../../src/jobs/terminal-result.ts";
+
+const signal = new AbortController().signal;
+
+async function openIn(stateDir: string, warnings: string[] = []): Promise<Journal> {
+  return await Journal.open(prepareJournalPlace(stateDir), { signal, onWarning: (message) => warnings.push(message) });
+}
+
+function stateDir() {
+  const dir = mkdtempSync(join(tmpdir(), "fettle-journal-"));
+  return { dir, [Symbol.dispose]: () => rmSync(dir, { recursive: true, force: true }) };
+}
+
+const result = (jobId: string, sizeBytes = 10): TerminalResult => ({ jobId, status: "COMPLETED", bodyPath: "", sizeBytes, delayMs: 1, executionMs: 2 });
+
+test("A job's way through the journal, seen again after each reopening", async () => {
+  using state = stateDir();
+  let journal = await openIn(state.dir);
+  const { row, isNew } = journal.accept({ source: "http", id: "a", receivedAt: 5 }, '{"input":{}}');
+  assert.deepEqual([isNew, row.state, row.attempts], [true, "accepted", 0]);
+  assert.equal(journal.start(row.key, "gpu0"), 1);
+  journal.close();
+
+  journal = await openIn(state.dir);
+  const [found] = journal.recover();
+  assert.deepEqual([found?.id, found?.state, found?.losses, found?.engine], ["a", "running", 1, "gpu0"]);
+  assert.equal(journal.envelope(row.key), '{"input":{}}');
+  assert.equal(journal.start(row.key, "gpu1"), 2);
+  journal.finish(row.key, result("a"), 100);
+  journal.close();
+
+  journal = await openIn(state.dir);
+  assert.deepEqual(journal.recover().map(({ state: at, status, losses }) => [at, status, losses]), [["finished", "COMPLETED", 1]]);
+  journal.acknowledge(row.key);
+  assert.deepEqual(journal.recover(), []);
+  assert.equal(journal.find("http", "a")?.state, "delivered");
+  assert.deepEqual(journal.expire(100, Number.MAX_SAFE_INTEGER), []);
+  assert.deepEqual(journal.expire(101, Number.MAX_SAFE_INTEGER), [row.key]);
+  journal.close();
+});
+
+test("An id is accepted once per source", async () => {
+  using state = stateDir();
+  const journal = await openIn(state.dir);
+  const first = journal.accept({ source: "http", id: "a", receivedAt: 1 }, "{}");
+  const again = journal.accept({ source: "http", id: "a", receivedAt: 2 }, "{}");
+  assert.deepEqual([again.isNew, again.row.key], [false, first.row.key]);
+  assert.equal(journal.accept({ source: "runpod", id: "a", receivedAt: 3 }, "{}").isNew, true);
+  journal.close();
+});
+
+test("A job given back is no loss, one that was running when the worker died is", async () => {
+  using state = stateDir();
+  const journal = await openIn(state.dir);
+  const back = journal.accept({ source: "http", id: "back", receivedAt: 1 }, "{}", "gpu0").row;
+  journal.accept({ source: "http", id: "lost", receivedAt: 1 }, "{}", "gpu0");
+  journal.requeue(back.key);
+  assert.deepEqual(journal.recover().map(({ id, losses }) => [id, losses]), [["back", 0], ["lost", 1]]);
+  journal.close();
+});
+
+test("The oldest kept results go first when they take too much room", async () => {
+  using state = stateDir();
+  const journal = await openIn(state.dir);
+  const keys = [1, 2, 3].map((at) => {
+    const { row } = journal.accept({ source: "http", id: `${at}`, receivedAt: at }, "{}");
+    journal.finish(row.key, result(`${at}`, 400), at);
+    journal.acknowledge(row.key);
+    return row.key;
+  });
+  assert.deepEqual(journal.expire(0, 1000), [keys[0]]);
+  journal.close();
+});
+
+test("A damaged journal is moved aside with a warning", async () => {
+  using state = stateDir();
+  const { databasePath } = prepareJournalPlace(state.dir);
+  writeFileSync(databasePath, "this is no database at all\n".repeat(500));
+  const warnings: string[] = [];
+  const journal = await openIn(state.dir, warnings);
+  assert.match(warnings[0] ?? "", /damaged/);
+  assert.ok(existsSync(`${databasePath}.damaged`));
+  assert.equal(journal.accept({ source: "http", id: "a", receivedAt: 1 }, "{}").isNew, true);
+  journal.close();
+});
+
+test("A second worker waits for the first, and refuses when told to end", async () => {
+  using state = stateDir();
+  const first = await openIn(state.dir);
+  const giveUp = new AbortController();
+  const warned = Promise.withResolvers<string>();
+  const refused = Journal.open(first.place, { signal: giveUp.signal, onWarning: warned.resolve });
+  assert.match(await warned.promise, /Another worker/);
+  giveUp.abort();
+  await assert.rejects(refused, { code: "machine.state-dir", message: /another worker uses it/ });
+  const second = Journal.open(first.place, { signal, onWarning: () => {} });
+  first.close();
+  (await second).close();
+});
+
+test("A state folder that cannot be used is said so", () => {
+  using state = stateDir();
+  writeFileSync(join(state.dir, "file"), "");
+  assert.throws(() => prepareJournalPlace(join(state.dir, "file", "below")), { code: "machine.state-dir" });
+  assert.deepEqual(readdirSync(state.dir), ["file"]);
+});
