@@ -2,6 +2,13 @@
 import { commands } from "../commands/index.ts";
 import { version } from "./version.ts";
 
+// A reader that leaves early (`| head`) is no failure of ours; without a listener the runtime prints a stack and dies.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+  });
+}
+
 process.exitCode = await main(process.argv.slice(2));
 
 async function main(argv: readonly string[]): Promise<number> {

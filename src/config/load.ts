@@ -100,14 +100,17 @@ function chooseProfile({ profile, env }: LoadOptions, source: Source | undefined
   return fallback === undefined || (source && /^extends\s*:/m.test(source.text)) ? undefined : { name: fallback };
 }
 
+/** A configuration is parsed once in a process: compiling the schema first costs more than it saves. */
+const parseOnce = { jitless: true } as const;
+
 function check(tree: Tree, removed: readonly Removed[], incomplete: boolean, missing: ReadonlySet<string>): { config?: Config; mistakes: Diagnostic[] } {
   const value = toValue(tree);
   const about = { schema: configSchema, tree, value };
   const gone = diagnoseRemoved(removed, about);
-  const result = configSchema.safeParse(value);
+  const result = configSchema.safeParse(value, parseOnce);
   if (result.success) return { ...(gone.length === 0 && { config: result.data }), mistakes: gone };
   const guessed = guessKinds(result.error.issues, value);
-  const further = guessed === undefined ? [] : diagnose(configSchema.safeParse(guessed).error?.issues ?? [], { ...about, value: guessed });
+  const further = guessed === undefined ? [] : diagnose(configSchema.safeParse(guessed, parseOnce).error?.issues ?? [], { ...about, value: guessed });
   const mistakes = [...diagnose(result.error.issues, about), ...further].filter(
     ({ message, where }) => !(incomplete && message.includes(" is missing, ")) && !missing.has(where?.path ?? ""),
   );
