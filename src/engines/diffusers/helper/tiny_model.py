@@ -114,8 +114,11 @@ def random_tensors(shapes: dict[str, tuple[int, ...]], seed: list[int]) -> dict[
     return tensors
 
 
-def build(out: Path, kind: str, seed: int, checkpoint: Path | None) -> None:
-    """Builds the directory `out` and, when asked, the single file `checkpoint` of the same weights."""
+def build(out: Path, kind: str, seed: int, checkpoint: Path | None, keep: bool = False) -> None:
+    """Builds the directory `out` and, when asked, the single file `checkpoint` of the same weights.
+
+    With `keep` an `out` that another process made in the meantime stays as it is: somebody may be reading it.
+    """
     from ldm_layout import single_file
     from safetensors.numpy import save_file
     from tiny_layout import (
@@ -163,7 +166,8 @@ def build(out: Path, kind: str, seed: int, checkpoint: Path | None) -> None:
         if checkpoint is not None:
             tensors = single_file(kind, unet, vae, text, layout.layers_per_block, layout.attention)
             write_checkpoint(checkpoint, tensors, work)
-        replace_folder(work, out)
+        if not (keep and out.exists()):
+            replace_folder(work, out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -205,9 +209,14 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--kind", choices=sorted(PIPELINES), default="sdxl")
     parser.add_argument("--single-file", type=Path, metavar="PATH", help="also write the weights as one .safetensors")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", action="store_true", help="leave a model that is there already, another process's too")
     args = parser.parse_args(argv)
+    kept = args.out / "model_index.json"
+    if args.keep and kept.exists():
+        print(args.out)
+        return 0
     try:
-        build(args.out.absolute(), args.kind, args.seed, args.single_file and args.single_file.absolute())
+        build(args.out.absolute(), args.kind, args.seed, args.single_file and args.single_file.absolute(), args.keep)
     except ImportError as error:
         print(
             f"Cannot make the tiny model: the Python package {error.name!r} is missing. Try: {sys.executable} -m pip install numpy safetensors",
@@ -215,8 +224,9 @@ def main(argv: list[str]) -> int:
         )
         return 3
     except OSError as error:
-        print(f"Cannot make the tiny model: {error}.", file=sys.stderr)
-        return 1
+        if not (args.keep and kept.exists()):
+            print(f"Cannot make the tiny model: {error}.", file=sys.stderr)
+            return 1
     print(args.out)
     return 0
 

@@ -1,0 +1,45 @@
+import { join } from "node:path";
+import type { DiffusersEngineConfig } from "../../config/schema/index.ts";
+import type { LaunchFacts, Launcher } from "../../plan/launch.ts";
+import { engineProbe, httpUrl } from "../../plan/probe.ts";
+
+export const diffusersLauncher: Launcher<DiffusersEngineConfig> = {
+  // Of A1111's own API, so that a `url` may point at either.
+  readinessPath: "/sdapi/v1/sd-models",
+  paths: (config, folders) => (config.tinyModel ? [modelOf(config, folders) ?? ""] : []),
+  launch(name, config, facts) {
+    const model = modelOf(config, facts);
+    const env = { PYTHONUNBUFFERED: "true", ...threads(facts) };
+    return {
+      argv: [config.python, "-u", join(facts.assetDir, "engine.py"), ...argumentsOf(config, facts.port, model)],
+      env,
+      // Ready once the model is loaded, which --preload asks for; listening alone would let jobs wait for 10 s of imports.
+      readiness: engineProbe(config, `${httpUrl(config.host, facts.port)}/internal/ready`),
+      ...(config.tinyModel && model !== undefined && !facts.exists(model) && { tasks: [tinyModelTask(`${name}-model`, config, model, facts)] }),
+    };
+  },
+};
+
+function argumentsOf(config: DiffusersEngineConfig, port: number, model: string | undefined): string[] {
+  return [
+    ...["--host", config.host, "--port", String(port)],
+    ...(model === undefined ? [] : ["--model", model]),
+    ...(config.modelsDir === undefined ? [] : ["--models-dir", config.modelsDir]),
+    ...["--device", config.device, "--dtype", config.dtype, "--preload"],
+    ...config.extraArgs,
+  ];
+}
+
+/** The model to load first. A tiny one without a place of its own is kept among fettle's. */
+function modelOf({ model, tinyModel }: DiffusersEngineConfig, { modelsDir }: Pick<LaunchFacts, "modelsDir">): string | undefined {
+  return model ?? (tinyModel ? join(modelsDir, "tiny-sdxl") : undefined);
+}
+
+function tinyModelTask(name: string, { python }: DiffusersEngineConfig, model: string, { assetDir }: LaunchFacts) {
+  return { name, argv: [python, "-u", join(assetDir, "tiny_model.py"), "--keep", model], env: {} };
+}
+
+/** torch counts the machine's CPUs, not the container's share; too many threads make it several times slower. */
+function threads({ cpuLimit }: LaunchFacts): Record<string, string> {
+  return cpuLimit === undefined ? {} : { OMP_NUM_THREADS: String(cpuLimit) };
+}

@@ -1,0 +1,86 @@
+import type { EngineConfig } from "../config/schema/index.ts";
+import type { Draft } from "./draft.ts";
+import { type EngineTask, type Launchers, launcherOf } from "./launch.ts";
+import { modelsDirOf } from "./needs.ts";
+import type { PlannedEngine, Service } from "./plan.ts";
+import { engineProbe, httpUrl } from "./probe.ts";
+import { commonRules, taskRestart } from "./service-rules.ts";
+
+export interface EngineServices {
+  readonly services: readonly Service[];
+  readonly engines: readonly PlannedEngine[];
+}
+
+/** Every enabled engine: a service with its tasks when it is launched here, only an address when it has a `url`. */
+export function planEngines(draft: Draft, launchers: Launchers, assetDir: string): EngineServices {
+  const services: Service[] = [];
+  const engines: PlannedEngine[] = [];
+  for (const [name, engine] of Object.entries(draft.config.engines)) {
+    if (!engine.enabled) continue;
+    const launcher = launcherOf(launchers, engine);
+    const port = engine.url === undefined ? draft.port(engine.port) : engine.port;
+    const url = engine.url?.replace(/\/+$/, "") ?? httpUrl(engine.host, port);
+    const planned = { name, kind: engine.kind, url, slots: engine.slots, readiness: engineProbe(engine, url + launcher.readinessPath) };
+    if (engine.url !== undefined) {
+      engines.push(planned);
+      continue;
+    }
+    const { facts, config } = draft;
+    const launched = launcher.launch(name, engine, {
+      port,
+      assetDir,
+      modelsDir: modelsDirOf(config),
+      exists: (path) => facts.existing.has(path),
+      ...(facts.cpuLimit !== undefined && { cpuLimit: facts.cpuLimit }),
+    });
+    const tasks = (launched.tasks ?? []).map((task) => addTask(draft, services, engine, task));
+    services.push({
+      name,
+      role: "engine",
+      argv: launched.argv,
+      ...(launched.cwd !== undefined && { cwd: launched.cwd }),
+      env: { ...launched.env, ...allocatorEnv(draft, engine), ...engine.env },
+      dependsOn: tasks.map((service) => ({ service, condition: "completed" })),
+      readiness: launched.readiness,
+      essential: engine.essential,
+      ...commonRules(engine),
+      ...draft.files(name),
+    });
+    engines.push({ ...planned, service: name });
+    warnAboutDevice(draft, name, engine);
+  }
+  return { services, engines };
+}
+
+/** Two engines that want the same thing made share one task. */
+function addTask(draft: Draft, services: Service[], engine: EngineConfig, task: EngineTask): string {
+  const same = services.find(({ role, argv }) => role === "task" && argv.join("\0") === task.argv.join("\0"));
+  if (same) return same.name;
+  services.push({
+    name: task.name,
+    role: "task",
+    argv: task.argv,
+    env: { ...task.env, ...engine.env },
+    dependsOn: [],
+    restart: taskRestart,
+    essential: false,
+    stop: { signal: "SIGTERM", graceMs: 2000 },
+    console: engine.console,
+    ...draft.files(task.name),
+  });
+  return task.name;
+}
+
+/** Seed 000: tcmalloc is preloaded when the machine has it; without it the engine runs all the same. */
+function allocatorEnv({ facts, warnings }: Draft, engine: EngineConfig): Record<string, string> {
+  if (engine.allocator !== "tcmalloc") return {};
+  if (facts.tcmalloc !== undefined) return { LD_PRELOAD: [facts.preload, facts.tcmalloc].filter(Boolean).join(":") };
+  const warning = "tcmalloc was not found by `ldconfig -p`; engines run without it and may hold more memory. Install google-perftools, or set allocator: none.";
+  if (!warnings.includes(warning)) warnings.push(warning);
+  return {};
+}
+
+function warnAboutDevice({ facts, warnings }: Draft, name: string, engine: EngineConfig): void {
+  if (engine.kind === "diffusers" && engine.device.startsWith("cuda") && !facts.hasCuda)
+    warnings.push(`Engine "${name}" shall use ${engine.device}, but no NVIDIA device is visible here. Start the container with GPUs, or set device: cpu.`);
+}
