@@ -1,5 +1,5 @@
 import { pause } from "../util/pause.ts";
-import { findFamily, groupExists } from "./process-table.ts";
+import { findFamily, groupExists, type ProcessRow } from "./process-table.ts";
 
 export interface Family {
   /** The leader: its pid is the group's and the session's number. */
@@ -17,6 +17,8 @@ export interface EndOptions {
 
 /** How long a process may take to vanish after SIGKILL; one stuck in the kernel is given up on. */
 const vanishMs = 2000;
+/** For processes that left the group of a leader that had to be killed, between their signal and SIGKILL. */
+const momentMs = 200;
 
 /**
  * Ends a child and its whole family: signal to the group, then to whoever left the group, SIGKILL when `kill` aborts.
@@ -28,28 +30,42 @@ export async function endFamily(family: Family, { signal, kill }: EndOptions): P
   tell(-family.pid, "SIGCONT");
   await untilAborted(kill, family.leaderExited);
   const told = new Set<number>();
-  const left = await untilEmpty(family, kill, (pid) => {
-    if (told.has(pid)) return;
+  // The group has its signal already: many a program takes a second one for impatience.
+  const tellOnce = ({ pid, group }: ProcessRow) => {
+    if (group !== family.pid && !told.has(pid)) tell(pid, signal);
     told.add(pid);
-    tell(pid, signal);
-  });
-  if (left.length === 0) return { killed: false, left };
+  };
+  if ((await untilEmpty(family, kill, tellOnce)).length === 0) return { killed: false, left: [] };
   tell(-family.pid, "SIGKILL");
-  const patience = new AbortController();
-  const timer = setTimeout(() => patience.abort(), vanishMs);
-  const stuck = await untilEmpty(family, patience.signal, (pid) => tell(pid, "SIGKILL"));
-  await untilAborted(patience.signal, family.leaderExited);
-  clearTimeout(timer);
-  return { killed: true, left: stuck };
+  // Behind a deaf leader nobody has spoken to the strays yet: they get their signal, and a moment.
+  await within(momentMs, (over) => untilEmpty(family, over, tellOnce));
+  const left = await within(vanishMs, async (over) => {
+    const stuck = await untilEmpty(family, over, ({ pid }) => tell(pid, "SIGKILL"));
+    await untilAborted(over, family.leaderExited);
+    return stuck;
+  });
+  return { killed: true, left: left.map(({ pid }) => pid) };
 }
 
-async function untilEmpty(family: Family, until: AbortSignal, onMember: (pid: number) => void): Promise<readonly number[]> {
+async function within<T>(ms: number, run: (over: AbortSignal) => Promise<T>): Promise<T> {
+  const over = new AbortController();
+  const timer = setTimeout(() => over.abort(), ms);
+  try {
+    return await run(over.signal);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function untilEmpty(family: Family, over: AbortSignal, onMember: (row: ProcessRow) => void): Promise<readonly ProcessRow[]> {
   for (let pauseMs = 2; ; pauseMs = Math.min(50, pauseMs * 1.5)) {
-    // Cheap while the group lives on; the whole table is read when it seems to be over, and now and then for zombies.
-    const members = !until.aborted && pauseMs < 10 && groupExists(family.pid) ? [family.pid] : findFamily(family);
-    if (members.length === 0 || until.aborted) return members;
-    for (const pid of members) if (pid !== family.pid) onMember(pid);
-    await pause(pauseMs, { signal: until });
+    // Asking for the group is cheap; the whole table is read when it seems to be empty, and after a while, for zombies.
+    if (over.aborted || pauseMs > 10 || !groupExists(family.pid)) {
+      const members = findFamily(family);
+      if (members.length === 0 || over.aborted) return members;
+      for (const row of members) onMember(row);
+    }
+    await pause(pauseMs, { signal: over });
   }
 }
 
@@ -78,7 +94,7 @@ export async function endStrays(marker: string, { momentMs = 300 }: { momentMs?:
     const strays = findFamily({ marker });
     if (strays.length === 0) return;
     const isOver = performance.now() >= endMs;
-    for (const pid of strays) if (isOver || pauseMs === 2) tell(pid, isOver ? "SIGKILL" : "SIGTERM");
+    for (const { pid } of strays) if (isOver || pauseMs === 2) tell(pid, isOver ? "SIGKILL" : "SIGTERM");
     if (isOver) return;
     await pause(pauseMs);
   }

@@ -1,6 +1,6 @@
 import type { EngineStatus, ServiceStatus, Snapshot, TimelineStage } from "../control/protocol.ts";
 import type { StampedEvent } from "../events/event.ts";
-import type { Plan } from "../plan/plan.ts";
+import type { Plan, Service } from "../plan/plan.ts";
 import { version } from "../version.ts";
 import { describeEnding } from "./service-state.ts";
 
@@ -15,7 +15,7 @@ export interface Status {
 export function createStatus(plan: Plan): Status {
   const startedAt = new Date().toISOString();
   const startedMs = performance.now();
-  const services = new Map<string, Kept>(plan.services.map(({ name, role }) => [name, { name, role, state: "waiting", restarts: 0 }]));
+  const services = new Map<string, Kept>(plan.services.map((service) => [service.name, waiting(service)]));
   const jobs = { received: 0, done: 0, failed: 0 };
   let seq = 0;
   let phase: "starting" | "up" | "stopping" = "starting";
@@ -103,11 +103,11 @@ function applyToService(kept: Kept, event: StampedEvent & { readonly service: st
       kept.state = "exited";
       kept.ending = event.ending;
       if (!event.wanted) {
+        if (event.ending.code === 0) return void clearChild(kept);
         kept.reason ??= describeEnding(event.ending);
-        if (event.ending.code !== 0) kept.lastLines = event.lastLines.slice(-10);
+        kept.lastLines = event.lastLines.slice(-10);
       }
-      delete kept.pid;
-      delete kept.spawnedMs;
+      clearChild(kept);
       return;
     case "service.failed":
       // A dependant that cannot begin waits on, with the reason; one that could not be spawned has ended.
@@ -128,4 +128,14 @@ function applyToService(kept: Kept, event: StampedEvent & { readonly service: st
     case "service.killed":
       return;
   }
+}
+
+function clearChild(kept: Kept): void {
+  delete kept.pid;
+  delete kept.spawnedMs;
+}
+
+function waiting({ name, role, dependsOn }: Service): Kept {
+  const others = dependsOn.map(({ service }) => service);
+  return { name, role, state: "waiting", restarts: 0, ...(others.length > 0 && { reason: `waits for ${others.join(", ")}` }) };
 }
