@@ -6,6 +6,11 @@ export interface EnvelopeLimits {
   readonly maxBytes: number;
 }
 
+/** An input's own depth is bounded by the config; the envelope around it is one level more. */
+export function envelopeLimits(jobs: { readonly maxDepth: number; readonly maxInput: number }): EnvelopeLimits {
+  return { maxDepth: jobs.maxDepth + 1, maxBytes: jobs.maxInput };
+}
+
 /** What a caller sent. `broken` keeps the id where one can be read, so that the caller can still be answered. */
 export type Envelope =
   | { readonly type: "job"; readonly id: string | undefined; readonly input: Readonly<Record<string, unknown>>; readonly extra: Readonly<Record<string, unknown>> }

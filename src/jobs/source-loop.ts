@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { rmSync } from "node:fs";
+import { rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { FettleError, reasonOf } from "../errors/fettle-error.ts";
@@ -175,10 +175,10 @@ export class SourceLoop {
   }
 
   async #toItsEnd(held: Held): Promise<void> {
-    const { journal, finisher, log } = this.#parts;
+    const { finisher, log } = this.#parts;
     let result: TerminalResult | undefined;
     try {
-      result = held.row.state === "finished" || held.row.state === "delivered" ? journal.resultOf(held.row) : await runJob(held, this.#parts);
+      result = held.row.status === null ? await runJob(held, this.#parts) : this.#keptResult(held.row);
     } catch (error) {
       const failure = { code: error instanceof FettleError ? error.code : ("result.cannot-store" as const), message: `Cannot store the result: ${reasonOf(error)}.` };
       log.error(failure.message, { job: held.row.id });
@@ -186,6 +186,13 @@ export class SourceLoop {
     }
     held.onSlotFree();
     if (result) await this.#deliver(held, result);
+  }
+
+  /** The result fixed before; its body may have been lost with a disk, then it can only be said so. */
+  #keptResult(row: JournalRow): TerminalResult | undefined {
+    const result = this.#parts.journal.resultOf(row);
+    if (result && statSync(result.bodyPath, { throwIfNoEntry: false })?.size === result.sizeBytes) return result;
+    return this.#parts.finisher.fail(row, { code: "result.cannot-store", message: "Cannot deliver the result: its file is gone or damaged." });
   }
 
   async #deliver({ row, lease }: Held, result: TerminalResult): Promise<void> {

@@ -15,14 +15,16 @@ import { Readiness } from "../jobs/readiness.ts";
 import type { OutputStep } from "../jobs/run-job.ts";
 import { SourceLoop } from "../jobs/source-loop.ts";
 import type { Source } from "../jobs/source.ts";
+import type { JobDesk } from "../jobs/sources/http.ts";
+import { createSources } from "../jobs/sources/index.ts";
 import type { Log } from "../log/log.ts";
 import type { PlannedEngine } from "../plan/plan.ts";
 import { pause } from "../util/pause.ts";
 import { planDrain } from "./drain.ts";
 import { followSupervisor } from "./follow-supervisor.ts";
 import { logJobs } from "./job-log.ts";
-import { openSources } from "./open-sources.ts";
 import { createReporter } from "./reporter.ts";
+import { serveJobs } from "./serve-jobs.ts";
 
 export interface WorkerOptions {
   readonly control: ControlClient;
@@ -36,6 +38,8 @@ export interface WorkerOptions {
   /** Aborts on SIGTERM: drain. */
   readonly stop: AbortSignal;
 }
+
+type ServeConfig = NonNullable<WorkerSettings["sources"]["http"]>;
 
 /** Runs until it is stopped, its file job has ended or the supervisor is gone; resolves with the exit code. */
 export async function runWorker(options: WorkerOptions): Promise<number> {
@@ -71,7 +75,8 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     exitCode = code;
     drain.begin();
   };
-  const sources = openSources({ settings, journal, finisher, pool, log, emit, exit: drain.exit, end });
+  const listen = async (desk: JobDesk) => await serveJobs(desk, { config: settings.sources.http as ServeConfig, emit, exit: drain.exit });
+  const sources = createSources({ settings, journal, finisher, pool, log, emit, listen, end });
   emit({ type: "worker.started", pid: process.pid, sources: sources.map(({ name }) => name) });
   const following = followSupervisor(control, snapshot.seq, readiness, {
     signal: life.signal,

@@ -16,7 +16,7 @@ export function limit(ms = 20_000): { signal: AbortSignal } {
 
 export function runpodConfig(env: Record<string, string>): NonNullable<WorkerSettings["sources"]["runpod"]> {
   return {
-    enabled: "auto",
+    enabled: true,
     takeUrl: env["RUNPOD_WEBHOOK_GET_JOB"] ?? "",
     doneUrl: env["RUNPOD_WEBHOOK_POST_OUTPUT"] ?? "",
     pingUrl: env["RUNPOD_WEBHOOK_PING"] ?? "",

@@ -7,14 +7,14 @@ import type { Log } from "../../log/log.ts";
 import { type EnvelopeLimits, parseEnvelope } from "../envelope.ts";
 import type { JobInput } from "../job.ts";
 import type { Delivery, Lease, Source } from "../source.ts";
-import type { TerminalResult } from "../terminal-result.ts";
+import type { TerminalResult, TerminalStatus } from "../terminal-result.ts";
 
 export interface FileSourceParts {
   readonly config: FileSourceConfig;
   readonly limits: EnvelopeLimits;
   readonly log: Log;
   /** The file's job has ended. */
-  readonly onEnd: (result: TerminalResult) => void;
+  readonly onEnd: (status: TerminalStatus) => void;
 }
 
 /** The local loop: one job from `test_input.json`; its result goes into `test_output.json` beside it. */
@@ -53,7 +53,7 @@ export class FileSource implements Source {
     } catch (error) {
       return { type: "undelivered", message: `Cannot write ${target}: ${reasonOf(error)}.` };
     } finally {
-      this.#parts.onEnd(result);
+      this.#parts.onEnd(result.status);
     }
     const say = result.status === "COMPLETED" ? this.#parts.log.success : this.#parts.log.error;
     say(`The job of ${this.#parts.config.path} ended as ${result.status}; its result is in ${target}.`, { job: job.id });

@@ -53,6 +53,7 @@ export interface HttpSourceParts {
   readonly journal: Journal;
   readonly finisher: Finisher;
   readonly pool: Pool;
+  /** Puts the desk on the network. */
   readonly listen: (desk: JobDesk) => Promise<Listening>;
 }
 

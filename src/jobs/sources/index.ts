@@ -1,17 +1,49 @@
-import type { EnvelopeLimits } from "../envelope.ts";
-import type { RunpodSourceConfig } from "../../config/schema/sources.ts";
+import type { WorkerSettings } from "../../control/protocol.ts";
+import type { FettleEvent } from "../../events/event.ts";
+import type { Log } from "../../log/log.ts";
+import { envelopeLimits } from "../envelope.ts";
+import type { Finisher } from "../finisher.ts";
+import type { Journal } from "../journal.ts";
+import type { Pool } from "../pool.ts";
+import type { Source } from "../source.ts";
+import { FileSource } from "./file.ts";
+import { HttpSource, type HttpSourceParts } from "./http.ts";
+import { RunpodSource } from "./runpod.ts";
 
-export { FileSource } from "./file.ts";
-export { HttpSource } from "./http.ts";
-export { RunpodSource } from "./runpod.ts";
-
-/** `auto` means: on a machine of the platform, which names itself by a take URL. */
-export function isRunpodOn(config: RunpodSourceConfig | undefined): config is RunpodSourceConfig {
-  if (!config) return false;
-  return config.enabled === "auto" ? config.takeUrl !== "" : config.enabled;
+export interface SourceParts {
+  readonly settings: WorkerSettings;
+  readonly journal: Journal;
+  readonly finisher: Finisher;
+  readonly pool: Pool;
+  readonly log: Log;
+  readonly emit: (event: FettleEvent) => void;
+  /** Puts the HTTP source's desk on the network; the server is not this folder's matter. */
+  readonly listen: HttpSourceParts["listen"];
+  /** A file's job asks the whole worker to end with this exit code. */
+  readonly end: (exitCode: number) => void;
 }
 
-/** An input's own depth is bounded by the config; the envelope around it is one level more. */
-export function envelopeLimits(jobs: { readonly maxDepth: number; readonly maxInput: number }): EnvelopeLimits {
-  return { maxDepth: jobs.maxDepth + 1, maxBytes: jobs.maxInput };
+/** One row per kind: undefined when the settings have it off. The plan has decided what `auto` means. */
+const kinds: Readonly<Record<keyof WorkerSettings["sources"], (parts: SourceParts) => Source | undefined>> = {
+  runpod: ({ settings, emit }) => {
+    const config = settings.sources.runpod;
+    return config?.enabled === true ? new RunpodSource({ config, limits: envelopeLimits(settings.jobs), emit }) : undefined;
+  },
+  http: ({ settings, ...parts }) => {
+    const config = settings.sources.http;
+    if (!config?.enabled) return undefined;
+    const limits = envelopeLimits(settings.jobs);
+    return new HttpSource({ ...parts, config, limits: { ...limits, maxBytes: Math.min(limits.maxBytes, config.maxBody) } });
+  },
+  file: ({ settings, log, end }) => {
+    const config = settings.sources.file;
+    if (!config?.enabled) return undefined;
+    const onEnd = (status: string) => void (config.exitWhenDone && end(status === "COMPLETED" ? 0 : 1));
+    return new FileSource({ config, limits: envelopeLimits(settings.jobs), log, onEnd });
+  },
+};
+
+/** The sources that the settings turn on; none is opened yet. */
+export function createSources(parts: SourceParts): readonly Source[] {
+  return Object.values(kinds).flatMap((create) => create(parts) ?? []);
 }

@@ -14,7 +14,7 @@ export interface PostOptions {
 
 /** Tried for so long in one life; then the result waits in the journal for the next. RunPod keeps a job a day by default. */
 const giveUpAfterMs = 15 * 60_000;
-const backoff: BackoffOptions = { firstMs: 500, factor: 2, maxMs: 15_000, jitter: 0.3 };
+const backoff: BackoffOptions = { firstMs: 250, factor: 2, maxMs: 15_000, jitter: 0.3 };
 /** A client error that is no question of size or time is believed after so many tries: the job is unknown there. */
 const maxRefusals = 5;
 /** RunPod answers 400 to bodies over its limit (seen from about 19 MB); a small one was refused for another reason. */
