@@ -67,6 +67,7 @@ class EngineProcess:
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
         )
+        atexit.register(self.stop)  # whatever the test does, the engine ends with it
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         found = self.line("Uvicorn running on ")
@@ -133,6 +134,7 @@ class EngineProcess:
         return Background(lambda: self.post(path, body))
 
     def stop(self) -> int:
+        atexit.unregister(self.stop)
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
@@ -184,7 +186,6 @@ def shared_engine() -> EngineProcess:
             "--model", str(folder / "models" / "sdxl"), "--models-dir", str(folder / "models"),
             "--queue-size", "3", "--output-dir", str(folder / "out"), "--max-pixels", str(2048 * 2048),
         )  # fmt: skip
-        atexit.register(_shared.stop)
     return _shared
 
 

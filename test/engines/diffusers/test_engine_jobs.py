@@ -103,6 +103,27 @@ class Jobs(unittest.TestCase):
         self.assertEqual([request.result().status for request in (running, *waiting)], [200] * 4)
 
 
+class OutOfMemory(unittest.TestCase):
+    @unittest.skipUnless(sys.platform == "linux", "limits another process's memory, which is Linux's")
+    def test_an_oom_is_told_and_survived(self) -> None:
+        import resource
+
+        engine = shared_engine()
+        self.assertEqual(engine.post("txt2img", SMALL).status, 200)
+        pid = engine.process.pid
+        with open(f"/proc/{pid}/status", encoding="ascii") as file:
+            used = next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmSize"))
+        before = resource.prlimit(pid, resource.RLIMIT_AS, (used + (32 << 20), resource.RLIM_INFINITY))
+        try:
+            answer = engine.post("txt2img", {**SMALL, "width": 1024, "height": 1024})
+        finally:
+            resource.prlimit(pid, resource.RLIMIT_AS, before)
+        self.assertEqual((answer.status, answer.json["error"]), (500, "OutOfMemoryError"))
+        self.assertTrue(answer.json["errors"])
+        engine.line("*** OutOfMemoryError")
+        self.assertEqual(engine.post("txt2img", SMALL).status, 200)
+
+
 class Ending(unittest.TestCase):
     """Engines of their own, since each ends."""
 

@@ -21,14 +21,15 @@ from engine_process import HELPER, SMALL, EngineProcess, make_model, shared_engi
 
 # isort: split
 # The modules below are found through the path that engine_process adds.
-import checkpoints
 import numpy as np
+from PIL import Image
+from safetensors.numpy import load_file, save_file
+
+import checkpoints
 import single_file
 import tiny_layout
 import tiny_model
 import tokenizer_search
-from PIL import Image
-from safetensors.numpy import load_file, save_file
 
 
 def picture(answer: Any) -> Image.Image:

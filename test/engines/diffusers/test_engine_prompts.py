@@ -59,9 +59,9 @@ class Attention(unittest.TestCase):
 
     def test_brackets_cost_little(self) -> None:
         started = time.process_time()
-        for text in ("(a" * 100_000, "[" * 100_000, "(a)" * 100_000, "(:" * 100_000):
+        for text in ("(a" * 30_000, "[" * 30_000, "(a)" * 30_000, "(:" * 30_000):
             prompt.parse_attention(text)
-        self.assertLess(time.process_time() - started, 20, "grows with the square of the length")
+        self.assertLess(time.process_time() - started, 10, "grows with the square of the length")
 
 
 class Infotext(unittest.TestCase):

@@ -52,7 +52,8 @@ class WebUIApi(unittest.TestCase):
         self.api.set_options({"CLIP_stop_at_last_layers": 2})
         self.assertEqual(self.api.get_options()["CLIP_stop_at_last_layers"], 2)
         self.api.set_options({"CLIP_stop_at_last_layers": 1})
-        self.api.util_set_model("sd15")
+        title = next(name for name in self.api.util_get_model_names() if name.startswith("sd15"))
+        self.api.util_set_model(title, find_closest=False)
         self.assertTrue(self.api.util_get_current_model().startswith("sd15"))
         self.api.set_options({"sd_model_checkpoint": "sdxl"})
 

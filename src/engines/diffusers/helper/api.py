@@ -10,19 +10,19 @@ import asyncio
 import time
 from typing import Any
 
+from fastapi import APIRouter, Body, FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse, Response
+
 import delivery
 import pictures
 from core import Engine
 from device_thread import Job
-from fastapi import APIRouter, Body, FastAPI, HTTPException, Request
-from fastapi.responses import JSONResponse, Response
+from errors import BasicAuth, BodyLimit, add_handlers, error_body, failure
 from latents import preview
 from listings import listing_routes
 from options import OptionError, check
 from schema import Generation, Img2Img, Txt2Img
 from task import Task
-
-from errors import BasicAuth, BodyLimit, add_handlers, error_body, failure
 
 
 def create_app(engine: Engine) -> FastAPI:

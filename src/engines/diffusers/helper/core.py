@@ -10,7 +10,7 @@ import uuid
 from typing import Any
 
 from arguments import Settings
-from checkpoints import Catalogue, Checkpoint
+from checkpoints import Catalogue, Checkpoint, UnusableModelError
 from device_thread import DeviceThread, Job
 from options import Options
 
@@ -85,6 +85,7 @@ class Engine:
             StableDiffusionPipeline,
             StableDiffusionXLPipeline,
         )
+
         from loader import pick_device
 
         log.info(
@@ -141,19 +142,21 @@ class Engine:
         from loader import release_memory
 
         first = str(error).strip().splitlines()[0] if str(error).strip() else ""
-        log.error("*** %s: %s", type(error).__name__, first[:2000])
-        if log.isEnabledFor(logging.DEBUG):
-            log.debug("%s", traceback.format_exc().replace("\n", " | "))
-        if is_out_of_memory(error):
+        exhausted = is_out_of_memory(error)
+        log.error("*** %s: %s", "OutOfMemoryError" if exhausted else type(error).__name__, first[:2000])
+        if exhausted:
             self.oom_count += 1
+        elif not isinstance(error, (ValueError, FileNotFoundError, UnusableModelError)):
+            last = traceback.extract_tb(error.__traceback__)[-1:]
+            log.error("*** at %s", "".join(f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in last))
         traceback.clear_frames(error.__traceback__)
         error.__traceback__ = None
         release_memory()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: on the device, or in the CPU allocator (a plain RuntimeError there)."""
+    """Whether memory ran out: on the device, or on the CPU, where torch and oneDNN raise a plain RuntimeError."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text.lower())
+    signs = ("can't allocate memory", "out of memory", "could not create a primitive")
+    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in signs)

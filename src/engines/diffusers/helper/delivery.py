@@ -10,11 +10,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from fastapi.responses import Response
+from PIL import Image
+
 import description
 import pictures
 from arguments import Settings
-from fastapi.responses import Response
-from PIL import Image
 from schema import Img2Img
 from task import Outcome, Task
 

@@ -119,16 +119,19 @@ class DeviceThread:
             job.skipped = True
 
     def stop(self) -> None:
-        """Drops what waits and interrupts what runs; each of them ends with EngineStoppingError."""
+        """Drops what waits and interrupts what runs; each of them ends with EngineStoppingError.
+
+        The running job is answered at once too: its step may take longer than the process has left.
+        """
         with self._wake:
             self._stopped = True
-            dropped = list(self._waiting)
+            dropped = [job for job in (self.running, *self._waiting) if job is not None and not job.future.done()]
             self._waiting.clear()
             if self.running is not None:
                 self.running.stopping = True
+            for job in dropped:
+                job.future.set_exception(EngineStoppingError("The engine stopped before the job was done."))
             self._wake.notify()
-        for job in dropped:
-            job.future.set_exception(EngineStoppingError("The engine is stopping."))
 
     def _loop(self) -> None:
         while True:
@@ -155,9 +158,9 @@ class DeviceThread:
         job.preview = None
         with self._wake:
             self.last, self.running = job, None
-        if job.stopping:
-            job.future.set_exception(EngineStoppingError("The engine stopped before the job was done."))
-        elif failure is not None:
-            job.future.set_exception(failure)
-        else:
-            job.future.set_result(result)
+            if job.future.done():  # answered by stop()
+                return
+            if failure is not None:
+                job.future.set_exception(failure)
+            else:
+                job.future.set_result(result)

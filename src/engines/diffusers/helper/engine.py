@@ -31,7 +31,6 @@ import logging  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
 import socket  # noqa: E402
-import threading  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
@@ -118,6 +117,7 @@ def exit_now(code: int = 0) -> None:
 def serve(settings: Settings, listening: socket.socket) -> None:
     """Runs the server until a signal. Returns when every answer is sent; the caller then ends the process."""
     import uvicorn
+
     from api import create_app
     from core import Engine
 
@@ -141,9 +141,9 @@ def serve(settings: Settings, listening: socket.socket) -> None:
             log.info("Stopping.")
             engine.stop()
             self.should_exit = True
-            deadline = threading.Timer(STOP_S, exit_now)
-            deadline.daemon = True
-            deadline.start()
+            # An alarm, since it needs no new thread: the machine may be out of memory or of threads.
+            signal.signal(signal.SIGALRM, lambda *_: exit_now())
+            signal.setitimer(signal.ITIMER_REAL, STOP_S)
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets=sockets)

@@ -9,11 +9,12 @@ import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from core import is_out_of_memory
-from device_thread import EngineStoppingError, QueueFullError
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+
+from core import is_out_of_memory
+from device_thread import EngineStoppingError, QueueFullError
 from pictures import PictureError
 
 log = logging.getLogger("engine")

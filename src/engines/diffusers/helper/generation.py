@@ -9,6 +9,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from PIL import Image
+
 import description
 import inpainting
 import latents as latent_space
@@ -18,7 +20,6 @@ import prompt as prompts
 import samplers
 from core import Engine
 from device_thread import Job
-from PIL import Image
 from schema import Img2Img, Txt2Img
 from task import Outcome, Plan, Task
 

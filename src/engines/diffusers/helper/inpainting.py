@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from PIL import Image, ImageChops, ImageOps
+
 import latents as latent_space
 import passes
 import pictures
-from PIL import Image, ImageChops, ImageOps
 from task import Plan
 
 

@@ -7,17 +7,17 @@ import os
 import sys
 from typing import Any
 
+from fastapi import APIRouter
+from fastapi.responses import Response
+
 import infotext
 import pictures
 from core import Engine
 from delivery import to_base64
-from fastapi import APIRouter
-from fastapi.responses import Response
+from errors import failure
 from passes import IMAGE_UPSCALERS, LATENT_UPSCALERS
 from samplers import SAMPLERS, SCHEDULES
 from schema import PngInfo, Upscale
-
-from errors import failure
 
 # What A1111 has and this engine has none of: clients ask at their start and must get a list, not a 404.
 EMPTY_LISTS = ("sd-vae", "loras", "hypernetworks", "face-restorers", "prompt-styles", "realesrgan-models",

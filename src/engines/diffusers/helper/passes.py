@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from PIL import Image
+
 import latents as latent_space
 import samplers
-from PIL import Image
 from schema import Txt2Img
 from task import Plan
 

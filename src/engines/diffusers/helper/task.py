@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from PIL import Image
+
 import samplers
 from device_thread import Job
-from PIL import Image
 from schema import Img2Img, Txt2Img
 
 

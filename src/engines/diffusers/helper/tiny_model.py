@@ -119,8 +119,9 @@ def build(out: Path, kind: str, seed: int, checkpoint: Path | None, keep: bool =
 
     With `keep` an `out` that another process made in the meantime stays as it is: somebody may be reading it.
     """
-    from ldm_layout import single_file
     from safetensors.numpy import save_file
+
+    from ldm_layout import single_file
     from tiny_layout import (
         LAYOUTS,
         text_config,
