@@ -1,8 +1,7 @@
 // engines/ owns how each kind of engine is launched and spoken to. Takes: its part of the config; then single jobs.
 // Gives: services for the plan (pure) and an `Engine` connection. Must not know sources, the pool's choice or the journal.
 // A new kind is a folder with an `EngineKind` and a row in engines/index.ts.
-import type { Service } from "../plan/plan.ts";
-import type { ProbeSpec } from "../plan/probe-spec.ts";
+import type { Launcher } from "../plan/launch.ts";
 
 /** One try of a job on an engine. `dir` is an empty folder for spooled files; the caller owns and removes it. */
 export interface Attempt {
@@ -115,30 +114,8 @@ export interface ConnectOptions {
   readAnswer(attempt: Attempt): Promise<AnswerReader>;
 }
 
-/** Facts about the machine that launching an engine needs; filled in by machine/, read by the pure plan. */
-export interface LaunchFacts {
-  readonly python: string;
-  /** Full path of tcmalloc when `ldconfig -p` lists one. */
-  readonly tcmalloc?: string;
-  readonly hasCuda: boolean;
-  readonly cpuCount: number;
-  /** Folder into which bundled helpers were unpacked, one subfolder per asset hash. */
-  readonly assetDir: string;
-}
-
-export type EngineService = Pick<Service, "argv" | "env"> & { readonly cwd?: string; readonly readiness: ProbeSpec; readonly tasks?: readonly EngineTask[] };
-
-/** A step that must end with 0 before the engine starts (a tiny model made on the spot). */
-export interface EngineTask {
-  readonly name: string;
-  readonly argv: readonly string[];
-  readonly env: Readonly<Record<string, string | null>>;
-}
-
-export interface EngineKind<Options = unknown> {
+/** Both halves of a kind: `launch` runs before the plan and is pure, `connect` speaks with what runs. */
+export interface EngineKind<Options = unknown> extends Launcher<Options> {
   readonly kind: string;
-  /** Pure: what to launch for these options; undefined is impossible, an engine given by URL never gets here. */
-  launch(name: string, options: Options, facts: LaunchFacts): EngineService;
-  readonly readinessPath: string;
   connect(endpoint: Endpoint, options: ConnectOptions): Engine;
 }

@@ -22,10 +22,17 @@ export const diffusersLauncher: Launcher<DiffusersEngineConfig> = {
 
 function argumentsOf(config: DiffusersEngineConfig, port: number, model: string | undefined): string[] {
   return [
-    ...["--host", config.host, "--port", String(port)],
+    "--host",
+    config.host,
+    "--port",
+    String(port),
     ...(model === undefined ? [] : ["--model", model]),
     ...(config.modelsDir === undefined ? [] : ["--models-dir", config.modelsDir]),
-    ...["--device", config.device, "--dtype", config.dtype, "--preload"],
+    "--device",
+    config.device,
+    "--dtype",
+    config.dtype,
+    "--preload",
     ...config.extraArgs,
   ];
 }
