@@ -36,9 +36,23 @@ export async function findInstance(args: Args, io: Pick<Io, "env" | "cwd">, { si
   }
 }
 
+/** A supervisor that does not answer within this counts as none. */
+const answerMs = 5000;
+
 async function ask(runtimeDir: string, signal: AbortSignal | undefined): Promise<Instance> {
-  const control = connectControl(`${runtimeDir}/${socketName}`);
-  return { control, snapshot: await control.snapshot({ signal }) };
+  const path = `${runtimeDir}/${socketName}`;
+  const control = connectControl(path);
+  const patience = new AbortController();
+  const cut = () => patience.abort(signal?.reason);
+  const late = () => patience.abort(new FettleError("supervise.no-instance", `Cannot reach fettle at ${path}: no answer within ${answerMs / 1000} s.`));
+  const timer = setTimeout(late, answerMs);
+  signal?.addEventListener("abort", cut, { once: true });
+  try {
+    return { control, snapshot: await control.snapshot({ signal: patience.signal }) };
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", cut);
+  }
 }
 
 async function configured(args: Args, io: Pick<Io, "env" | "cwd">): Promise<string> {

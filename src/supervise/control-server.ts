@@ -102,8 +102,8 @@ async function sendLogs(
 ): Promise<void> {
   const held: Buffer[] = [];
   let pass = (block: Buffer): void => void held.push(block);
-  // Follow first, then flush and read: a block in between is in the file already and would come twice.
   await output.flush();
+  // Nothing waits for the disk now, and until the next await nothing comes: the file's size and the follower meet exactly.
   const tail = readTail(path, Number.isInteger(lines) && lines >= 0 ? lines : 100);
   const end = follow ? output.follow((block) => pass(block)) : undefined;
   if (end) response.once("close", end);

@@ -18,7 +18,7 @@ export interface EndOptions {
 /** How long a process may take to vanish after SIGKILL; one stuck in the kernel is given up on. */
 const vanishMs = 2000;
 /** For processes that left the group of a leader that had to be killed, between their signal and SIGKILL. */
-const momentMs = 200;
+const strayMs = 200;
 
 /**
  * Ends a child and its whole family: signal to the group, then to whoever left the group, SIGKILL when `kill` aborts.
@@ -38,7 +38,7 @@ export async function endFamily(family: Family, { signal, kill }: EndOptions): P
   if ((await untilEmpty(family, kill, tellOnce)).length === 0) return { killed: false, left: [] };
   tell(-family.pid, "SIGKILL");
   // Behind a deaf leader nobody has spoken to the strays yet: they get their signal, and a moment.
-  await within(momentMs, (over) => untilEmpty(family, over, tellOnce));
+  await within(strayMs, (over) => untilEmpty(family, over, tellOnce));
   const left = await within(vanishMs, async (over) => {
     const stuck = await untilEmpty(family, over, ({ pid }) => tell(pid, "SIGKILL"));
     await untilAborted(over, family.leaderExited);

@@ -1,30 +1,36 @@
-import { open } from "node:fs/promises";
+import { closeSync, fstatSync, openSync, read } from "node:fs";
+import { promisify } from "node:util";
 
+const readAt = promisify(read);
 const newline = 0x0a;
 const stepBytes = 65_536;
 /** Never more than this of a log is read back. */
 const maxBytes = 4 << 20;
 
-/** The last lines of a log file as they stand; empty when there is no file yet. */
-export async function readTail(path: string, lines: number): Promise<Buffer> {
-  const file = await open(path, "r").catch(() => undefined);
-  if (!file) return Buffer.alloc(0);
+/** The last lines of a log file as it stands at the moment of the call; empty when there is no file yet. */
+export function readTail(path: string, lines: number): Promise<Buffer> {
+  let fd: number;
   try {
-    const { size } = await file.stat();
-    let tail = Buffer.alloc(0);
-    for (let at = size; at > 0 && tail.length < maxBytes;) {
-      const step = Math.min(stepBytes, at);
-      at -= step;
-      const block = Buffer.alloc(step);
-      await file.read(block, 0, step, at);
-      tail = Buffer.concat([block, tail]);
-      const start = startOfLast(tail, lines);
-      if (start > 0) return tail.subarray(start);
-    }
-    return lines === 0 ? Buffer.alloc(0) : tail;
-  } finally {
-    await file.close();
+    fd = openSync(path, "r");
+  } catch {
+    return Promise.resolve(Buffer.alloc(0));
   }
+  return readLast(fd, fstatSync(fd).size, lines).finally(() => closeSync(fd));
+}
+
+async function readLast(fd: number, size: number, lines: number): Promise<Buffer> {
+  let tail: Buffer = Buffer.alloc(0);
+  if (lines === 0) return tail;
+  for (let at = size; at > 0 && tail.length < maxBytes;) {
+    const step = Math.min(stepBytes, at);
+    at -= step;
+    const block = Buffer.alloc(step);
+    const { bytesRead } = await readAt(fd, block, 0, step, at);
+    tail = Buffer.concat([block.subarray(0, bytesRead), tail]);
+    const start = startOfLast(tail, lines);
+    if (start > 0) return tail.subarray(start);
+  }
+  return tail;
 }
 
 /** Where the last `lines` lines begin, or 0 when there are not more than that. */

@@ -1,9 +1,12 @@
 import { chmodSync, mkdirSync, rmSync } from "node:fs";
 import type { Server } from "node:http";
-import { connect } from "node:net";
 import { join } from "node:path";
+import { connectControl } from "../control/client.ts";
 import { FettleError, reasonOf } from "../errors/fettle-error.ts";
 import { socketName } from "../control/protocol.ts";
+
+/** A living supervisor answers within this. */
+const answerMs = 2000;
 
 /** Makes the folder for the socket and the PID files, for this user alone. One that exists keeps its rights: it may be /tmp. */
 export function createRuntimeDir(dir: string): void {
@@ -39,13 +42,19 @@ export async function claimSocket(server: Server, dir: string): Promise<string> 
   return path;
 }
 
-function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ path });
-    const end = (result: boolean) => {
-      socket.destroy();
-      resolve(result);
-    };
-    socket.once("connect", () => end(true)).once("error", () => end(false));
-  });
+/**
+ * A connection alone proves nothing: children of a supervisor that was killed may still hold its listening socket
+ * (Deno does not close it on exec), so that the kernel accepts what nobody will answer.
+ */
+async function answers(path: string): Promise<boolean> {
+  const patience = new AbortController();
+  const timer = setTimeout(() => patience.abort(), answerMs);
+  try {
+    await connectControl(path).snapshot({ signal: patience.signal });
+    return true;
+  } catch {
+    return false;
+  } finally {
+    clearTimeout(timer);
+  }
 }

@@ -4,7 +4,14 @@ import type { Plan, Service } from "../plan/plan.ts";
 import { version } from "../version.ts";
 import { describeEnding } from "./service-state.ts";
 
-type Kept = { -readonly [key in keyof ServiceStatus]: ServiceStatus[key] } & { spawnedMs?: number };
+type Shown = { -readonly [key in keyof ServiceStatus]: ServiceStatus[key] };
+
+interface Kept {
+  readonly shown: Shown;
+  spawnedMs?: number;
+  /** It ended because somebody asked for it. */
+  wanted?: boolean;
+}
 
 /** An observer: the machine's state as one value, made of events alone. */
 export interface Status {
@@ -21,9 +28,6 @@ export function createStatus(plan: Plan): Status {
   let phase: "starting" | "up" | "stopping" = "starting";
   let jobApi: string | undefined;
 
-  const isWell = ({ role, state, ending }: Kept) => state === "ready" || (role !== "engine" && role !== "worker" && state === "exited" && ending?.code === 0);
-  const isLost = ({ state, role, ending, reason }: Kept) =>
-    state === "crash-looping" || (state === "exited" && (role === "engine" || role === "worker" || ending?.code !== 0 || reason !== undefined));
   const stateNow = (): Snapshot["state"] => {
     if (phase === "stopping") return "stopping";
     const all = [...services.values()];
@@ -54,15 +58,15 @@ export function createStatus(plan: Plan): Status {
         startedAt,
         uptimeMs: Math.round(nowMs - startedMs),
         state: stateNow(),
-        services: [...services.values()].map(({ spawnedMs, ...kept }) => ({
-          ...kept,
+        services: [...services.values()].map(({ shown, spawnedMs }) => ({
+          ...shown,
           ...(spawnedMs !== undefined && { uptimeMs: Math.round(nowMs - spawnedMs) }),
         })),
         engines: plan.engines.map(({ name, kind, url, service }): EngineStatus => ({
           name,
           kind,
           url,
-          ready: service === undefined || services.get(service)?.state === "ready",
+          ready: service === undefined || services.get(service)?.shown.state === "ready",
         })),
         timeline,
         ...(jobApi !== undefined && { jobApi }),
@@ -72,58 +76,70 @@ export function createStatus(plan: Plan): Status {
   };
 }
 
+/** An engine or worker must be ready; anything else may also have ended well by itself. */
+function isWell({ shown: { role, state, ending }, wanted }: Kept): boolean {
+  return state === "ready" || (role !== "engine" && role !== "worker" && state === "exited" && ending?.code === 0 && !wanted);
+}
+
+/** It will not come back by itself. */
+function isLost(kept: Kept): boolean {
+  return kept.shown.state === "crash-looping" || (kept.shown.state === "exited" && !kept.wanted && !isWell(kept));
+}
+
 function applyToService(kept: Kept, event: StampedEvent & { readonly service: string }): void {
   switch (event.type) {
     case "service.starting":
-      kept.state = "starting";
-      delete kept.reason;
-      delete kept.ending;
-      delete kept.lastLines;
+      kept.shown.state = "starting";
+      delete kept.shown.reason;
+      delete kept.shown.ending;
+      delete kept.shown.lastLines;
       return;
     case "service.spawned":
-      kept.pid = event.pid;
-      kept.restarts = event.restarts;
+      kept.shown.pid = event.pid;
+      kept.shown.restarts = event.restarts;
       kept.spawnedMs = event.atMs;
       return;
     case "service.waiting":
-      kept.reason = event.reason;
+      kept.shown.reason = event.reason;
       return;
     case "service.ready":
-      kept.state = "ready";
-      delete kept.reason;
+      kept.shown.state = "ready";
+      delete kept.shown.reason;
       return;
     case "service.unready":
-      kept.state = "unready";
-      kept.reason = event.reason;
+      kept.shown.state = "unready";
+      kept.shown.reason = event.reason;
       return;
     case "service.stopping":
-      kept.state = "stopping";
+      kept.shown.state = "stopping";
       return;
     case "service.exited":
-      kept.state = "exited";
-      kept.ending = event.ending;
+      kept.shown.state = "exited";
+      kept.shown.ending = event.ending;
+      kept.wanted = event.wanted;
       if (!event.wanted) {
         if (event.ending.code === 0) return void clearChild(kept);
-        kept.reason ??= describeEnding(event.ending);
-        kept.lastLines = event.lastLines.slice(-10);
+        kept.shown.reason ??= describeEnding(event.ending);
+        kept.shown.lastLines = event.lastLines.slice(-10);
       }
       clearChild(kept);
       return;
     case "service.failed":
       // A dependant that cannot begin waits on, with the reason; one that could not be spawned has ended.
-      if (kept.state === "starting" && kept.pid === undefined) kept.state = "exited";
-      kept.reason = event.reason;
+      if (kept.shown.state === "starting" && kept.shown.pid === undefined) kept.shown.state = "exited";
+      kept.shown.reason = event.reason;
       return;
     case "service.backing-off":
-      kept.state = "backing-off";
+      kept.shown.state = "backing-off";
       return;
     case "service.crash-looping":
-      kept.state = "crash-looping";
-      kept.lastLines = event.lastLines.slice(-10);
+      kept.shown.state = "crash-looping";
+      kept.shown.lastLines = event.lastLines.slice(-10);
       return;
     case "service.stopped":
-      kept.state = "exited";
-      delete kept.reason;
+      kept.shown.state = "exited";
+      kept.wanted = true;
+      delete kept.shown.reason;
       return;
     case "service.killed":
       return;
@@ -131,11 +147,11 @@ function applyToService(kept: Kept, event: StampedEvent & { readonly service: st
 }
 
 function clearChild(kept: Kept): void {
-  delete kept.pid;
+  delete kept.shown.pid;
   delete kept.spawnedMs;
 }
 
 function waiting({ name, role, dependsOn }: Service): Kept {
   const others = dependsOn.map(({ service }) => service);
-  return { name, role, state: "waiting", restarts: 0, ...(others.length > 0 && { reason: `waits for ${others.join(", ")}` }) };
+  return { shown: { name, role, state: "waiting", restarts: 0, ...(others.length > 0 && { reason: `waits for ${others.join(", ")}` }) } };
 }

@@ -178,7 +178,7 @@ async function supervise(
 }
 
 function isUp({ state, isTask }: SupervisedService): boolean {
-  return isTask ? state.id === "exited" && state.ending?.code === 0 : state.id === "ready" || (state.id === "exited" && state.ending?.code === 0);
+  return (!isTask && state.id === "ready") || (state.id === "exited" && !state.wanted && state.ending?.code === 0);
 }
 
 /** Open event streams end with it, so that readers learn at once. */

@@ -54,7 +54,7 @@ test("colours stay in the file, not in memory; a progress bar leaves its last st
   const output = new Output({ logFile: join(dir, "a.log"), onLine: (line) => seen.push(line), onTrouble: () => undefined });
   output.push("stdout", Buffer.from("\u001b[31mred\u001b[0m\n 10%|# \r 50%|#####\r100%|##########\n"));
   await output.endChild();
-  assert.match(readFileSync(join(dir, "a.log"), "utf8"), /\u001b\[31mred/);
+  assert.ok(readFileSync(join(dir, "a.log"), "utf8").includes("\u001b[31mred"));
   assert.deepEqual(output.lastLines, ["red", "100%|##########"]);
   assert.equal(seen[1], "100%|##########");
   await output.close();

@@ -1,0 +1,163 @@
+import assert from "node:assert/strict";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { test } from "node:test";
+import { connectControl } from "../../src/control/client.ts";
+import { FettleError } from "../../src/errors/fettle-error.ts";
+import type { StampedEvent } from "../../src/events/event.ts";
+import { createRig, ready } from "./rig.ts";
+import { spawnSupervisor } from "./spawned.ts";
+
+const isCode = (code: string) => (error: unknown) => error instanceof FettleError && error.code === code;
+
+test("the worker's view: settings, a snapshot, then numbered events without a gap, and reports", async () => {
+  await using rig = await createRig();
+  const settings = { profile: "test", stateDir: "/s", runtimeDir: "/r", sources: {}, jobs: { timeout: 1 }, results: {}, engines: [], stopBudgetMs: 1 } as never;
+  const flag = join(rig.dir, "files/ready");
+  const engines = [
+    {
+      name: "webui",
+      kind: "a1111",
+      url: "http://127.0.0.1:1",
+      slots: 1,
+      service: "webui",
+      readiness: { type: "file" as const, path: flag, periodMs: 5, timeoutMs: 5, startupMs: 0, logEvery: 0 },
+    },
+  ];
+  const run = rig.run(rig.plan([rig.service("webui", { role: "engine", ...ready({ type: "file", path: flag }) })], { engines }), { workerSettings: settings });
+  await rig.started("webui");
+  const control = connectControl(join(rig.dir, "run/control.sock"));
+  assert.deepEqual(await control.workerSettings(), settings);
+  const before = await control.snapshot();
+  assert.deepEqual([before.state, before.engines[0]?.ready, before.services[0]?.state], ["starting", false, "starting"]);
+
+  const seen: StampedEvent[] = [];
+  const follow = (async () => {
+    for await (const event of control.events(0)) seen.push(event);
+  })();
+  await (await rig.started("webui")).order({ touch: flag });
+  await run.event("supervisor.ready");
+  await control.report([
+    { type: "worker.listening", url: "http://127.0.0.1:8000" },
+    { type: "job.received", job: "j1", source: "http", recovered: false },
+    { type: "job.done", job: "j1", source: "http", engineMs: 5, sizeBytes: 6 },
+  ]);
+  const after = await control.snapshot();
+  assert.deepEqual(
+    [after.state, after.engines[0]?.ready, after.jobApi, after.jobs],
+    ["ready", true, "http://127.0.0.1:8000", { received: 1, done: 1, failed: 0 }],
+  );
+  assert.ok(after.timeline.some(({ stage, endedMs }) => stage === "first job" && endedMs !== undefined));
+  await assert.rejects(control.report([{ type: "service.stopped", service: "webui" }]), isCode("cli.bad-value"));
+  await run.stop();
+  await follow;
+  assert.deepEqual(
+    seen.map(({ seq }) => seq),
+    run.events.map(({ seq }) => seq).slice(0, seen.length),
+  );
+  assert.ok(seen.some(({ type }) => type === "supervisor.stopped"));
+  await assert.rejects(control.snapshot(), isCode("supervise.no-instance"));
+});
+
+test("services are restarted and stopped by name; several restarts at once are one", async () => {
+  await using rig = await createRig();
+  const run = rig.run(rig.plan([rig.service("a"), rig.service("b")]));
+  await rig.started("a");
+  await rig.started("b");
+  const control = connectControl(join(rig.dir, "run/control.sock"));
+  await Promise.all([control.restart("a"), control.restart("a"), control.restart("a")]);
+  await rig.started("a", 2);
+  assert.equal((await control.stop("b")).state, "exited");
+  assert.equal(rig.callers.find(({ name }) => name === "b")?.isGone, true);
+  assert.equal((await control.snapshot()).state, "degraded");
+  await control.restart("b");
+  await rig.started("b", 2);
+  await run.event("service.ready", "b", 2);
+  const { state, services } = await control.snapshot();
+  assert.deepEqual([state, services.map(({ restarts }) => restarts)], ["ready", [1, 1]]);
+  await assert.rejects(control.restart("c"), isCode("supervise.unknown-service"));
+  await run.stop();
+  assert.equal(rig.callers.filter(({ name }) => name === "a").length, 2);
+});
+
+test("logs: the last lines, then what comes, each block once", async () => {
+  await using rig = await createRig();
+  const run = rig.run(rig.plan([rig.service("a")]));
+  const a = await rig.started("a");
+  const control = connectControl(join(rig.dir, "run/control.sock"));
+  for (const line of ["one", "two", "three"]) await a.order({ print: line });
+  const text = async (lines: number) => {
+    let all = "";
+    for await (const block of control.logs("a", { lines })) all += block.toString();
+    return all;
+  };
+  await rig.until("the lines in the log", () => run.events.length || undefined);
+  while ((await text(2)) !== "two\nthree\n") await a.order({});
+  const stop = new AbortController();
+  let followed = "";
+  const following = (async () => {
+    for await (const block of control.logs("a", { lines: 1, follow: true, signal: stop.signal })) {
+      followed += block.toString();
+      if (followed.includes("five")) stop.abort();
+    }
+  })();
+  await a.order({ print: "four" });
+  await a.order({ print: "five" });
+  await following;
+  assert.match(followed, /^(three\n)?four\nfive\n$/);
+});
+
+test("a second fettle on the same folder is refused; a dead one's socket is replaced", async () => {
+  await using rig = await createRig();
+  const dir = join(rig.dir, "run");
+  mkdirSync(dir);
+  writeFileSync(join(dir, "control.sock"), "left behind");
+  const first = rig.run(rig.plan([rig.service("a")]));
+  await rig.started("a");
+  await assert.rejects(rig.run(rig.plan([rig.service("b")])).exitCode, isCode("supervise.already-running"));
+  assert.equal((await connectControl(join(dir, "control.sock")).snapshot()).services[0]?.name, "a");
+  assert.equal(await first.stop(), 0);
+  assert.ok(!rig.callers.some(({ name }) => name === "b"));
+});
+
+test("after kill -9 the folder serves the next start", async () => {
+  await using rig = await createRig();
+  const plan = rig.plan([rig.service("a")]);
+  await using dead = spawnSupervisor(rig, plan);
+  await rig.started("a");
+  process.kill(dead.pid, "SIGKILL");
+  await dead.ended;
+  assert.ok(existsSync(join(dead.runtimeDir, "control.sock")));
+  const run = rig.run(plan);
+  await rig.started("a", 2);
+  assert.equal(await run.stop(), 0);
+});
+
+test("the machine's health over HTTP; a port that is taken is a warning", async () => {
+  await using rig = await createRig();
+  const taken = createServer();
+  await new Promise<void>((resolve) => void taken.listen(0, "127.0.0.1", resolve));
+  const port = (taken.address() as { port: number }).port;
+  const flag = join(rig.dir, "files/ready");
+  const plan = rig.plan([rig.service("a", ready({ type: "file", path: flag }))]);
+  const without = rig.run(plan, { health: { listen: "127.0.0.1", port } });
+  assert.match((await without.event("supervisor.warned")).message, /the port is taken/);
+  await rig.started("a");
+  await without.stop();
+  await new Promise((resolve) => taken.close(resolve));
+
+  const run = rig.run(plan, { health: { listen: "127.0.0.1", port } });
+  const a = await rig.started("a", 2);
+  const get = (path: string) => fetch(`http://127.0.0.1:${port}${path}`);
+  assert.equal((await get("/health")).status, 503);
+  await a.order({ touch: flag });
+  await run.event("supervisor.ready");
+  const health = await get("/health");
+  assert.deepEqual([health.status, ((await health.json()) as { state: string }).state], [200, "ready"]);
+  assert.deepEqual(await (await get("/ready")).json(), { ready: true, state: "ready" });
+  const metrics = await (await get("/metrics")).text();
+  assert.match(metrics, /^fettle_up 1$/m);
+  assert.match(metrics, /^fettle_service_ready\{service="a",role="service"\} 1$/m);
+  assert.equal((await get("/nothing")).status, 404);
+});
