@@ -6,7 +6,6 @@ import { createHash } from "node:crypto";
 import { type FileHandle, open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { AnswerReader, AnswerVerdict, Attempt } from "../engines/engine.ts";
-import { reasonOf } from "../errors/fettle-error.ts";
 import { ImageFault } from "./image/image-format.ts";
 import { ImagesReader } from "./images-reader.ts";
 import { JsonScan, JsonScanError } from "./json-scan.ts";
@@ -75,9 +74,7 @@ class SpoolingReader implements AnswerReader {
     } catch (error) {
       this.#bad = verdictOn(error, this.#images.index);
     }
-    await spooled.catch((error: unknown) => {
-      throw new SpoolError(reasonOf(error), { cause: error });
-    });
+    await spooled;
     this.#hash.update(bytes);
   }
 
@@ -117,11 +114,6 @@ class SpoolingReader implements AnswerReader {
     await this.#images.close();
     await this.#file.close();
   }
-}
-
-/** The answer cannot be written to the disk; a fault of this machine, not of the engine. */
-export class SpoolError extends Error {
-  override readonly name = "SpoolError";
 }
 
 async function writeAll(file: FileHandle, bytes: Buffer): Promise<void> {

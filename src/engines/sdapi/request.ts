@@ -1,0 +1,66 @@
+import { Buffer } from "node:buffer";
+import { type IncomingMessage, request as requestHttp } from "node:http";
+import { request as requestHttps } from "node:https";
+
+/** The engine was not reached: nothing was sent, so trying again doubles no work. */
+export class NotReached extends Error {
+  override readonly name = "NotReached";
+}
+
+/** The connection broke after the request may have arrived: the engine may be dead, or still at work on it. */
+export class ConnectionLost extends Error {
+  override readonly name = "ConnectionLost";
+}
+
+/** An engine's address and, when its URL names a user, the Basic credentials (A1111 sends no challenge: they go first). */
+export interface Base {
+  readonly url: string;
+  readonly authorization: string | undefined;
+}
+
+export function baseOf(text: string): Base {
+  const url = new URL(text);
+  const authorization = url.username ? `Basic ${Buffer.from(`${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`).toString("base64")}` : undefined;
+  return { url: `${url.origin}${url.pathname.replace(/\/+$/, "")}`, authorization };
+}
+
+const notSent = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"]);
+
+/**
+ * Posts JSON and resolves with the response's head; its body is an async iterable of chunks with backpressure.
+ *
+ * node:http instead of fetch, and a connection of its own for each job, because a generation must reach the engine once:
+ * Deno's fetch sends a POST again, unasked, when a kept-alive connection breaks before the response (seen: two requests at the
+ * server), and fetch hides whether the connection was refused. Nor does any five-minute limit of a fetch apply here.
+ */
+export function postJson(base: Base, path: string, body: string, { signal }: { signal: AbortSignal }): Promise<IncomingMessage> {
+  const url = new URL(base.url + path);
+  const bytes = Buffer.from(body);
+  const headers = { "content-type": "application/json", "content-length": bytes.length, accept: "application/json", ...credentials(base) };
+  const send = url.protocol === "https:" ? requestHttps : requestHttp;
+  return new Promise((resolve, reject) => {
+    const request = send(url, { method: "POST", agent: false, headers, signal });
+    request.once("response", resolve);
+    request.once("error", (error: NodeJS.ErrnoException) => {
+      if (signal.aborted) reject(signal.reason);
+      else if (notSent.has(error.code ?? "")) reject(new NotReached(error.code === "ECONNREFUSED" ? "connection refused" : error.message, { cause: error }));
+      else reject(new ConnectionLost(error.message, { cause: error }));
+    });
+    request.end(bytes);
+  });
+}
+
+/** A small question: status and parsed JSON (undefined when it is none). Throws when there is no answer. */
+export async function askJson(base: Base, path: string, { method = "GET", signal }: { method?: "GET" | "POST"; signal: AbortSignal }): Promise<{ status: number; body: unknown }> {
+  const response = await fetch(base.url + path, { method, headers: credentials(base), signal });
+  const text = await response.text();
+  try {
+    return { status: response.status, body: JSON.parse(text) as unknown };
+  } catch {
+    return { status: response.status, body: undefined };
+  }
+}
+
+function credentials({ authorization }: Base): Record<string, string> {
+  return authorization ? { authorization } : {};
+}
