@@ -75,30 +75,51 @@ class Switching(unittest.TestCase):
         self.assertTrue(self.engine.request("GET", "/internal/ready").json["checkpoint"].startswith("sdxl"))
 
 
-class OtherPrecision(unittest.TestCase):
-    """Half precision on the CPU: slow, but the same code as on a GPU."""
+class OtherStarts(unittest.TestCase):
+    """Half precision on the CPU (slow, but the same code as on a GPU), and flags that change what is loaded."""
 
-    def test_half_with_and_without_half_vae(self) -> None:
+    @staticmethod
+    def start(*arguments: str) -> EngineProcess:
+        models = workplace() / "models"
+        return EngineProcess("--model", str(models / "sd15"), "--models-dir", str(models), *arguments)
+
+    def make_all(self, engine: EngineProcess, model: str) -> None:
+        """One txt2img, one img2img and one inpainting."""
         image = io.BytesIO()
         Image.new("RGB", (64, 64), "teal").save(image, "PNG")
-        mask = io.BytesIO()
-        Image.new("L", (64, 64), 255).save(mask, "PNG")
-        init = {"init_images": [base64.b64encode(image.getvalue()).decode()]}
-        models = workplace() / "models"
-        for extra in ([], ["--no-half-vae"]):
-            engine = EngineProcess("--dtype", "float16", "--models-dir", str(models), "--model", str(models / "sd15"), *extra)
-            try:
-                for model in ("sd15", "sdxl"):
-                    body = {**SMALL, "steps": 2, "override_settings": {"sd_model_checkpoint": model}}
-                    for answer in (
-                        engine.post("txt2img", body),
-                        engine.post("img2img", {**body, **init}),
-                        engine.post("img2img", {**body, **init, "mask": base64.b64encode(mask.getvalue()).decode()}),
-                    ):
-                        self.assertEqual(picture(answer).size, (64, 64))
-                engine.line("float16 on cpu")
-            finally:
-                engine.stop()
+        encoded = base64.b64encode(image.getvalue()).decode()
+        body = {**SMALL, "steps": 1, "override_settings": {"sd_model_checkpoint": model}}
+        init = {"init_images": [encoded], "denoising_strength": 1}
+        for answer in (engine.post("txt2img", body), engine.post("img2img", body | init), engine.post("img2img", body | init | {"mask": encoded})):
+            self.assertEqual(picture(answer).size, (64, 64))
+
+    def test_half_and_a_vae_that_overflows_in_it(self) -> None:
+        hot = make_model("hot/hot", "--kind", "sd15")
+        file = hot / "vae" / "diffusion_pytorch_model.fp16.safetensors"
+        weights = load_file(file)
+        name = "decoder.conv_in.weight"
+        weights[name] = np.clip(weights[name].astype(np.float32) * 60_000, -65_000, 65_000).astype(np.float16)
+        save_file(weights, file, {"format": "pt"})
+        engine = self.start("--dtype", "float16", "--models-dir", str(hot.parent))
+        self.addCleanup(engine.stop)
+        for model in ("sd15", "sdxl", "hot"):
+            self.make_all(engine, model)
+        engine.line("float16 on cpu")
+        engine.line("The VAE produced NaN in torch.float16")
+
+    def test_no_half_vae_pickles_and_nan_unchecked(self) -> None:
+        import torch
+
+        pickles = workplace() / "pickles"
+        shutil.copytree(workplace() / "models" / "one", pickles / "old")
+        state = {name: torch.from_numpy(value) for name, value in load_file(workplace() / "models" / "one.safetensors").items()}
+        torch.save({"state_dict": state}, pickles / "old.ckpt")
+        engine = self.start("--dtype", "float16", "--no-half-vae", "--allow-pickle", "--models-dir", str(pickles), "--disable-nan-check", "--no-hashing")
+        self.addCleanup(engine.stop)
+        for model in ("sd15", "old"):
+            self.make_all(engine, model)
+        self.assertEqual(engine.post("txt2img", {**SMALL, "prompt": f"(cat:{'9' * 400})"}).status, 200)
+        self.assertIsNone(engine.get("sd-models").json[0]["hash"])
 
 
 class Refused(unittest.TestCase):
