@@ -1,6 +1,9 @@
-import { type FileHandle, mkdir, open, rename, rm } from "node:fs/promises";
+import { closeSync, existsSync, fstatSync, mkdirSync, openSync, renameSync, rmSync, write } from "node:fs";
 import { dirname } from "node:path";
+import { promisify } from "node:util";
 import { reasonOf } from "../errors/fettle-error.ts";
+
+const writeAt = promisify(write);
 
 export interface LogFileOptions {
   /** A new file begins after this many bytes, at a line end. Default 10 MB. */
@@ -18,7 +21,7 @@ const maxWaitingBytes = 1 << 20;
 export class LogFile {
   readonly path: string;
   readonly #options: LogFileOptions;
-  #file: FileHandle | undefined;
+  #fd: number | undefined;
   #sizeBytes = 0;
   #endsLine = true;
   #waiting: Buffer[] = [];
@@ -48,8 +51,7 @@ export class LogFile {
 
   async close(): Promise<void> {
     await this.flush();
-    await this.#file?.close();
-    this.#file = undefined;
+    this.#closeFile();
   }
 
   async #drain(): Promise<void> {
@@ -62,33 +64,42 @@ export class LogFile {
       } catch (error) {
         if (!this.#troubled) this.#options.onTrouble(reasonOf(error));
         this.#troubled = true;
-        await this.#file?.close().catch(() => undefined);
-        this.#file = undefined;
+        this.#closeFile();
       }
     }
   }
 
   async #append(blocks: readonly Buffer[]): Promise<void> {
-    if (this.#endsLine && this.#sizeBytes >= (this.#options.maxBytes ?? 10_000_000)) await this.#rotate();
-    if (!this.#file) {
-      await mkdir(dirname(this.path), { recursive: true });
-      this.#file = await open(this.path, "a", 0o644);
-      this.#sizeBytes = (await this.#file.stat()).size;
-    }
+    if (this.#endsLine && this.#sizeBytes >= (this.#options.maxBytes ?? 10_000_000)) this.#rotate();
+    const fd = this.#openFile();
     const bytes = blocks.length === 1 ? (blocks[0] as Buffer) : Buffer.concat(blocks);
-    for (let at = 0; at < bytes.length;) at += (await this.#file.write(bytes, at)).bytesWritten;
+    for (let at = 0; at < bytes.length;) at += (await writeAt(fd, bytes, at, bytes.length - at, null)).bytesWritten;
     this.#sizeBytes += bytes.length;
     this.#endsLine = bytes.at(-1) === 0x0a;
   }
 
-  async #rotate(): Promise<void> {
-    await this.#file?.close();
-    this.#file = undefined;
+  #openFile(): number {
+    if (this.#fd !== undefined) return this.#fd;
+    mkdirSync(dirname(this.path), { recursive: true });
+    this.#fd = openSync(this.path, "a", 0o644);
+    this.#sizeBytes = fstatSync(this.#fd).size;
+    return this.#fd;
+  }
+
+  #closeFile(): void {
+    if (this.#fd !== undefined) closeSync(this.#fd);
+    this.#fd = undefined;
+  }
+
+  #rotate(): void {
+    this.#closeFile();
     const last = (this.#options.count ?? 5) - 1;
     for (let number = last - 1; number >= 0; number--) {
       const from = number === 0 ? this.path : `${this.path}.${number}`;
-      await rename(from, `${this.path}.${number + 1}`).catch(() => undefined);
+      // A gap in the numbers is no trouble; the file just moves when its turn comes.
+      if (existsSync(from)) renameSync(from, `${this.path}.${number + 1}`);
     }
-    if (last === 0) await rm(this.path, { force: true });
+    if (last === 0) rmSync(this.path, { force: true });
+    this.#sizeBytes = 0;
   }
 }

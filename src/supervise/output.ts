@@ -30,8 +30,9 @@ export class Output {
     this.#splitters = { stdout: splitter(), stderr: splitter() };
   }
 
+  /** At most 50, without colour codes; overlong ones cut. */
   get lastLines(): readonly string[] {
-    return this.#last;
+    return this.#last.slice(-keptLines).map((line) => stripVTControlCharacters(visible(line)).slice(0, keptChars));
   }
 
   /** Takes bytes of one of the two streams; a returned promise asks to wait. */
@@ -76,17 +77,21 @@ export class Output {
   #take(block: Buffer): void {
     this.#hold = this.#file.write(block) ?? this.#hold;
     for (const follower of this.#followers) follower(block);
-    const everyLine = this.#options.onLine !== undefined || this.#listeners.size > 0;
-    const lines = (everyLine ? block : lastPart(block)).toString("utf8").replace(/\n$/, "").split("\n").map(visible);
-    if (everyLine) {
-      for (const line of lines) {
-        this.#options.onLine?.(line);
-        if (this.#listeners.size === 0) continue;
-        const plain = stripVTControlCharacters(line);
-        for (const listener of this.#listeners) listener(plain);
-      }
+    const { onLine } = this.#options;
+    const everyLine = onLine !== undefined || this.#listeners.size > 0;
+    const lines = (everyLine ? block : lastPart(block)).toString("utf8").split("\n");
+    if (lines.at(-1) === "") lines.pop();
+    for (const line of lines) this.#last.push(line);
+    // Trimmed now and then, and cleaned only when somebody looks: this runs for every line of every service.
+    if (this.#last.length > 4 * keptLines) this.#last = this.#last.slice(-keptLines);
+    if (!everyLine) return;
+    for (const line of lines) {
+      const text = visible(line);
+      onLine?.(text);
+      if (this.#listeners.size === 0) continue;
+      const plain = stripVTControlCharacters(text);
+      for (const listener of this.#listeners) listener(plain);
     }
-    this.#last = [...this.#last, ...lines.slice(-keptLines).map((line) => stripVTControlCharacters(line).slice(0, keptChars))].slice(-keptLines);
   }
 }
 

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { readFileSync, rmSync } from "node:fs";
 import type { Server } from "node:http";
+import { stripVTControlCharacters } from "node:util";
 import type { ServiceStatus, Snapshot, WorkerSettings } from "../control/protocol.ts";
 import { FettleError } from "../errors/fettle-error.ts";
 import type { EventBus } from "../events/bus.ts";
@@ -123,7 +124,10 @@ async function supervise(
     instance,
     guardian,
     isRoot: process.getuid?.() === 0,
-    mirror: (service, line) => (roles.get(service) === "worker" ? write(`${line}\n`) : options.log.line(line, { service })),
+    mirror(service, line) {
+      if (roles.get(service) === "worker") write(`${line}\n`);
+      else options.log.line(options.logFormat === "pretty" ? line : stripVTControlCharacters(line), { service });
+    },
     warn,
     changed() {
       if (isReady || isStopping || services.size < plan.services.length || ![...services.values()].every(isUp)) return endIfAllEnded();
