@@ -117,7 +117,7 @@ class SpoolingReader implements AnswerReader {
 }
 
 async function writeAll(file: FileHandle, bytes: Buffer): Promise<void> {
-  for (let at = 0; at < bytes.length; ) at += (await file.write(bytes, at)).bytesWritten;
+  for (let at = 0; at < bytes.length;) at += (await file.write(bytes, at)).bytesWritten;
 }
 
 function bad(code: Bad["code"], message: string, details?: Bad["details"]): Bad {
@@ -126,6 +126,7 @@ function bad(code: Bad["code"], message: string, details?: Bad["details"]): Bad 
 
 function verdictOn(error: unknown, index: number): Bad {
   if (error instanceof JsonScanError) return bad("engine.bad-answer", `Cannot use the engine's answer: it ${error.message}.`);
-  if (error instanceof ImageFault) return bad("result.bad-image", `Cannot use the engine's answer: image ${index} ${error.message}.`, { image: index, reason: error.message });
+  if (error instanceof ImageFault)
+    return bad("result.bad-image", `Cannot use the engine's answer: image ${index} ${error.message}.`, { image: index, reason: error.message });
   throw error;
 }

@@ -90,7 +90,8 @@ export class ImagesReader implements JsonListener {
   async #bytes(bytes: Buffer): Promise<void> {
     this.#sizeBytes += bytes.length;
     const kept = this.#kept;
-    const written = kept && bytes.length > 0 ? new Promise<void>((resolve, reject) => kept.stream.write(bytes, (error) => (error ? reject(error) : resolve()))) : undefined;
+    const written =
+      kept && bytes.length > 0 ? new Promise<void>((resolve, reject) => kept.stream.write(bytes, (error) => (error ? reject(error) : resolve()))) : undefined;
     written?.catch(() => {});
     await this.#check?.push(bytes);
     await written;

@@ -54,7 +54,16 @@ const openBrace = 0x7b;
 const closeBrace = 0x7d;
 const openBracket = 0x5b;
 const closeBracket = 0x5d;
-const simpleEscapes = new Map([[0x22, 0x22], [0x5c, 0x5c], [0x2f, 0x2f], [0x62, 8], [0x66, 12], [0x6e, 10], [0x72, 13], [0x74, 9]]);
+const simpleEscapes = new Map([
+  [0x22, 0x22],
+  [0x5c, 0x5c],
+  [0x2f, 0x2f],
+  [0x62, 8],
+  [0x66, 12],
+  [0x6e, 10],
+  [0x72, 13],
+  [0x74, 9],
+]);
 const scalarText = /^(?:-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null)$/;
 const longestScalar = 1024;
 const longestKey = 1024;
@@ -284,8 +293,10 @@ export class JsonScan {
   }
 
   #endScalar(chunk: Buffer, at: number): number {
-    if (!scalarText.test(this.#scalar)) throw new JsonScanError(`has "${this.#scalar.slice(0, 20)}" at byte ${this.#offset + at - this.#scalar.length}, which is no JSON value`);
-    if (this.#inWatched && this.#isObject.length === 2) throw new JsonScanError(`has ${this.#scalar.slice(0, 20)} instead of a string in "${this.#options.watch}"`);
+    if (!scalarText.test(this.#scalar))
+      throw new JsonScanError(`has "${this.#scalar.slice(0, 20)}" at byte ${this.#offset + at - this.#scalar.length}, which is no JSON value`);
+    if (this.#inWatched && this.#isObject.length === 2)
+      throw new JsonScanError(`has ${this.#scalar.slice(0, 20)} instead of a string in "${this.#options.watch}"`);
     this.#inside = Inside.none;
     this.#endValue(chunk, at);
     return at;

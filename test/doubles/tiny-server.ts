@@ -46,7 +46,8 @@ export async function startTinyServer(answer: Answer) {
     /** How often a path was asked for, query left out. */
     count: (path: string) => seen.filter((one) => one.path.split("?")[0] === path).length,
     /** Resolves when this many requests for the path have come. */
-    asked: (path: string, times = 1) => facts.until(`${times} requests for ${path}`, () => (seen.filter((one) => one.path.split("?")[0] === path).length >= times ? true : undefined)),
+    asked: (path: string, times = 1) =>
+      facts.until(`${times} requests for ${path}`, () => (seen.filter((one) => one.path.split("?")[0] === path).length >= times ? true : undefined)),
     stop,
     [Symbol.asyncDispose]: stop,
   };

@@ -40,7 +40,13 @@ test("a good answer is spooled byte for byte, with its facts", async () => {
   assert.equal(files.get("answer.json")?.toString(), answer);
   assert.equal(verdict.output.answer.sha256, createHash("sha256").update(answer).digest("hex"));
   assert.equal(verdict.output.answer.sizeBytes, answer.length);
-  assert.deepEqual(verdict.output.images.map(({ index, mime, width }) => [index, mime, width]), [[0, "image/png", 8], [1, "image/png", verdict.output.images[1]?.width]]);
+  assert.deepEqual(
+    verdict.output.images.map(({ index, mime, width }) => [index, mime, width]),
+    [
+      [0, "image/png", 8],
+      [1, "image/png", verdict.output.images[1]?.width],
+    ],
+  );
   assert.deepEqual(verdict.output.warnings, []);
 });
 

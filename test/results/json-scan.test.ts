@@ -23,7 +23,7 @@ function scan(text: string | Buffer, cut: (left: number) => number = (left) => l
     },
   };
   const scanner = new JsonScan({ watch: "images", listener, ...options });
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     const size = Math.max(1, cut(bytes.length - at));
     scanner.push(bytes.subarray(at, at + size));
     at += size;
@@ -33,17 +33,26 @@ function scan(text: string | Buffer, cut: (left: number) => number = (left) => l
 }
 
 test("the watched strings come out whole, wherever the chunks end", () => {
-  const answer = JSON.stringify({ a: [1, { images: ["no"] }], images: ["iVBOR", "x/y\\z\"\n", "ü€😀"], info: '{"seed": 1}', z: null });
+  const answer = JSON.stringify({ a: [1, { images: ["no"] }], images: ["iVBOR", 'x/y\\z"\n', "ü€😀"], info: '{"seed": 1}', z: null });
   const escaped = answer.replace("x/y", "x\\/y").replace("😀", "\\ud83d\\ude00").replace("iV", "\\u0069V");
   for (const size of [1, 2, 3, 7, 64, 10_000]) {
     const seen = scan(escaped, () => size, { keep: ["info", "z"] });
-    assert.deepEqual(seen.strings, ["iVBOR", "x/y\\z\"\n", "ü€😀"]);
-    assert.deepEqual([...seen.kept], [["info", '"{\\"seed\\": 1}"'], ["z", "null"]]);
+    assert.deepEqual(seen.strings, ["iVBOR", 'x/y\\z"\n', "ü€😀"]);
+    assert.deepEqual(
+      [...seen.kept],
+      [
+        ["info", '"{\\"seed\\": 1}"'],
+        ["z", "null"],
+      ],
+    );
   }
 });
 
 test("a kept value that is too long is left out, and the scan goes on", () => {
-  const seen = scan(JSON.stringify({ info: "x".repeat(500), parameters: { steps: 3 }, images: ["a"] }), () => 10, { keep: ["info", "parameters"], keepBytes: 100 });
+  const seen = scan(JSON.stringify({ info: "x".repeat(500), parameters: { steps: 3 }, images: ["a"] }), () => 10, {
+    keep: ["info", "parameters"],
+    keepBytes: 100,
+  });
   assert.deepEqual([...seen.kept], [["parameters", '{"steps":3}']]);
   assert.equal(seen.watched, 1);
 });
@@ -91,7 +100,12 @@ test("it accepts and refuses exactly what JSON.parse does, for damaged texts in 
     }
     if (seen?.strings.some((one) => [...one].some((unit) => unit < " ")) && expected === undefined) seen = undefined;
     assert.equal(seen !== undefined, wanted, `round ${round}: ${text}`);
-    if (seen && expected) assert.deepEqual(seen.strings, ((expected["images"] as string[] | undefined) ?? []).map((one) => one.toWellFormed()), text);
+    if (seen && expected)
+      assert.deepEqual(
+        seen.strings,
+        ((expected["images"] as string[] | undefined) ?? []).map((one) => one.toWellFormed()),
+        text,
+      );
     if (!seen) refused++;
   }
   assert.ok(refused > 500 && refused < 3500, `${refused} refused`);

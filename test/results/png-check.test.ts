@@ -9,7 +9,7 @@ import { seededRandom } from "../fixtures/seeded-random.ts";
 async function check(bytes: Buffer, cut: (left: number) => number = () => 1000): Promise<ImageFacts> {
   const image = new ImageCheck();
   try {
-    for (let at = 0; at < bytes.length; ) {
+    for (let at = 0; at < bytes.length;) {
       const size = Math.max(1, cut(bytes.length - at));
       await image.push(bytes.subarray(at, at + size));
       at += size;
@@ -27,7 +27,11 @@ const forms: PngWish[] = [0, 2, 4, 6].flatMap((colour) =>
 test("every pixel form is read, plain and interlaced, and black is told from almost black", async () => {
   for (const form of forms) {
     const name = JSON.stringify(form);
-    assert.deepEqual(await check(makePng({ ...form, filter: (row) => row % 5 })), { mime: "image/png", extension: "png", width: 13, height: 9, isBlack: true }, name);
+    assert.deepEqual(
+      await check(makePng({ ...form, filter: (row) => row % 5 })),
+      { mime: "image/png", extension: "png", width: 13, height: 9, isBlack: true },
+      name,
+    );
     // The last colour sample of the image is not zero; for a form with alpha, the samples after it are.
     const size = makePngBytes(form);
     const alphaBytes = form.colour === 4 || form.colour === 6 ? (form.bits ?? 8) / 8 : 0;
@@ -56,12 +60,19 @@ test("a palette's colours count, not its indices, with any filter", async () => 
   const twos = { ...wish, fill: (at: number) => (at % 8 === 0 ? 2 : 0), filter: () => 1 };
   assert.equal((await check(makePng(twos))).isBlack, true);
   assert.equal((await check(makePng({ ...twos, palette: Buffer.from([0, 0, 0, 0, 0, 0, 0, 0, 1]) }))).isBlack, false);
-  for (const filter of [0, 1, 2, 3, 4]) assert.equal((await check(makePng({ ...wish, bits: 2, filter: () => filter, fill: (at) => (at === 1 ? 1 : 0) }))).isBlack, false);
+  for (const filter of [0, 1, 2, 3, 4])
+    assert.equal((await check(makePng({ ...wish, bits: 2, filter: () => filter, fill: (at) => (at === 1 ? 1 : 0) }))).isBlack, false);
   await assert.rejects(check(makePng({ ...wish, fill: () => 3, filter: () => 0 })), /colour that its palette lacks/);
 });
 
 test("many small chunks, foreign chunks and bytes behind the end are no fault", async () => {
-  const wish = { width: 50, height: 50, fill: (at: number) => at * 7, idatBytes: 3, extra: [pngChunk("tEXt", Buffer.from("parameters\0a prompt")), pngChunk("eXIf")] };
+  const wish = {
+    width: 50,
+    height: 50,
+    fill: (at: number) => at * 7,
+    idatBytes: 3,
+    extra: [pngChunk("tEXt", Buffer.from("parameters\0a prompt")), pngChunk("eXIf")],
+  };
   const png = Buffer.concat([makePng(wish), Buffer.from("tail")]);
   for (const size of [1, 5, 100_000]) assert.equal((await check(png, () => size)).isBlack, false);
 });
@@ -91,7 +102,8 @@ test("what is broken is refused with its reason", async () => {
     [Buffer.concat([pngSignature, pngHeader({ width: 60_000, height: 60_000 }), pngChunk("IDAT"), pngChunk("IEND")]), /larger than 268435456 pixels/],
     [Buffer.concat([pngSignature, pngHeader({ width: 16_000, height: 16_000 }), makePng({ width: 2, height: 2 }).subarray(33)]), /fewer pixels/],
   ];
-  for (const [bytes, reason] of faults) await assert.rejects(check(bytes), (error) => error instanceof ImageFault && reason.test(error.message), String(reason));
+  for (const [bytes, reason] of faults)
+    await assert.rejects(check(bytes), (error) => error instanceof ImageFault && reason.test(error.message), String(reason));
 });
 
 test("pixels behind the end of the packed stream, as some writers leave them, are no fault", async () => {
@@ -109,7 +121,11 @@ test("a flipped bit anywhere is found, and nothing hangs", async () => {
     const copy = Buffer.from(png);
     const at = random.below(copy.length);
     copy[at] = (copy[at] ?? 0) ^ (1 << random.below(8));
-    await assert.rejects(check(copy, (left) => random.below(left) + 1), ImageFault, `byte ${at}`);
+    await assert.rejects(
+      check(copy, (left) => random.below(left) + 1),
+      ImageFault,
+      `byte ${at}`,
+    );
   }
 });
 

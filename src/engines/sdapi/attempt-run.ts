@@ -113,7 +113,8 @@ export class AttemptRun {
       const engineMs = performance.now() - startedMs;
       const verdict = await reader.end();
       if (verdict.type === "good" && complete) return { type: "done", output: verdict.output, engineMs };
-      if (verdict.type === "bad") return { type: "failed", code: verdict.code, message: verdict.message, retryable: false, ...(verdict.details ? { details: verdict.details } : {}) };
+      if (verdict.type === "bad")
+        return { type: "failed", code: verdict.code, message: verdict.message, retryable: false, ...(verdict.details ? { details: verdict.details } : {}) };
       return lost("the answer broke off");
     } finally {
       response.destroy();

@@ -34,7 +34,8 @@ export function connectSdapi(kind: SdapiKind, pace: Partial<SdapiPace> = {}): (e
       },
       run: (attempt, { signal, onProgress }) =>
         new AttemptRun({ kind, base, options, pace: { ...usual, ...pace }, attempt, onProgress }).run(AbortSignal.any([signal, closing.signal])),
-      settle: ({ signal }) => settle({ signal, progress: () => readProgress(base, { signal }), interrupt: () => askJson(base, interruptPath, { method: "POST", signal }) }),
+      settle: ({ signal }) =>
+        settle({ signal, progress: () => readProgress(base, { signal }), interrupt: () => askJson(base, interruptPath, { method: "POST", signal }) }),
       async close() {
         closing.abort();
       },

@@ -18,7 +18,11 @@ export async function readProgress(base: Base, { signal }: { signal: AbortSignal
   const answer = await askJson(base, "/sdapi/v1/progress?skip_current_image=true", { signal: limited }).catch(() => undefined);
   if (!answer || answer.status !== 200 || typeof answer.body !== "object" || answer.body === null) return undefined;
   const { progress, eta_relative: eta, state, queued } = answer.body as { progress?: unknown; eta_relative?: unknown; state?: unknown; queued?: unknown };
-  const { job_count: count, sampling_step: step, sampling_steps: steps } = (typeof state === "object" && state !== null ? state : {}) as Record<string, unknown>;
+  const {
+    job_count: count,
+    sampling_step: step,
+    sampling_steps: steps,
+  } = (typeof state === "object" && state !== null ? state : {}) as Record<string, unknown>;
   return {
     // A1111 counts -1 from a job's begin until it knows its batches; the other fields linger after a job's end.
     isBusy: (typeof count === "number" && count !== 0) || (typeof queued === "number" && queued > 0),
@@ -45,7 +49,10 @@ export interface StopOptions {
  */
 export async function stopJob({ base, taskId, ended, letGoMs }: StopOptions): Promise<boolean> {
   const over = new AbortController();
-  const done = ended.then(() => true, () => true);
+  const done = ended.then(
+    () => true,
+    () => true,
+  );
   void done.then(() => over.abort());
   const limit = AbortSignal.any([over.signal, AbortSignal.timeout(letGoMs)]);
   for (let tries = 1; !limit.aborted; tries++) {

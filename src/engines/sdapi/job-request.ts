@@ -32,7 +32,14 @@ const caps: Readonly<Record<string, number>> = {
  */
 export function buildJobRequest({ id, input }: Pick<Attempt, "id" | "input">, kind: "a1111" | "diffusers"): JobRequest | Failed {
   const fault = absurd(input);
-  if (fault) return { type: "failed", code: "job.invalid", message: `Cannot run the job: ${fault.field}: ${fault.reason}.`, retryable: false, details: { field: fault.field } };
+  if (fault)
+    return {
+      type: "failed",
+      code: "job.invalid",
+      message: `Cannot run the job: ${fault.field}: ${fault.reason}.`,
+      retryable: false,
+      details: { field: fault.field },
+    };
   const path = input["init_images"] === undefined || input["init_images"] === null ? "/sdapi/v1/txt2img" : "/sdapi/v1/img2img";
   if (kind === "a1111") return { path, body: JSON.stringify(input), taskId: undefined };
   const own = input["force_task_id"];

@@ -20,7 +20,8 @@ export function readRefusal(status: number, text: string): Failed {
   if (status < 400) return failed("engine.bad-answer", `the engine answered with HTTP ${status}`);
   if (status < 500) return failed("engine.rejected", said, {}, status === 408 || status === 429);
   if (outOfMemory.test(`${kind} ${reason}`)) return failed("engine.out-of-memory", said);
-  if (kind === "NansException") return failed("engine.failed", said, { hint: "Start the engine with --no-half-vae, or --no-half; or use another VAE or checkpoint." });
+  if (kind === "NansException")
+    return failed("engine.failed", said, { hint: "Start the engine with --no-half-vae, or --no-half; or use another VAE or checkpoint." });
   // A1111 raises this with 500 for what the caller did wrong, such as an image that cannot be decoded.
   if (kind === "HTTPException") return failed("engine.rejected", said);
   return failed("engine.failed", said);
@@ -35,7 +36,14 @@ interface Read {
 /** In this order: JSON's `errors` with its `error`, then `detail` (text, or FastAPI's list), then `error` alone, then the text. */
 function readBody(text: string): Read {
   const body = parseObject(text);
-  if (!body) return { kind: "", reason: text.replace(/<[^>]*>/g, " ").replace(/\s+/g, " ").trim() };
+  if (!body)
+    return {
+      kind: "",
+      reason: text
+        .replace(/<[^>]*>/g, " ")
+        .replace(/\s+/g, " ")
+        .trim(),
+    };
   const kind = typeof body["error"] === "string" ? body["error"] : "";
   const errors = body["errors"];
   if (typeof errors === "string" && errors !== "") return { kind, reason: kind && kind !== "HTTPException" ? `${kind}: ${errors}` : errors };

@@ -20,7 +20,9 @@ export interface Base {
 
 export function baseOf(text: string): Base {
   const url = new URL(text);
-  const authorization = url.username ? `Basic ${Buffer.from(`${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`).toString("base64")}` : undefined;
+  const authorization = url.username
+    ? `Basic ${Buffer.from(`${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`).toString("base64")}`
+    : undefined;
   return { url: `${url.origin}${url.pathname.replace(/\/+$/, "")}`, authorization };
 }
 
@@ -29,9 +31,9 @@ const notSent = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH
 /**
  * Posts JSON and resolves with the response's head; its body is an async iterable of chunks with backpressure.
  *
- * node:http instead of fetch, and a connection of its own for each job, because a generation must reach the engine once:
- * Deno's fetch sends a POST again, unasked, when a kept-alive connection breaks before the response (seen: two requests at the
- * server), and fetch hides whether the connection was refused. Nor does any five-minute limit of a fetch apply here.
+ * node:http instead of fetch: Bun's fetch gives up after 360 s without a byte (seen with Bun 1.4.5; a job may take 600 s), node:http
+ * waited 620 s in both runtimes. And a connection of its own for each job, because a generation must reach the engine once:
+ * Deno's fetch sends a POST again, unasked, when a kept connection breaks before the response (seen: two requests at the server).
  */
 export function postJson(base: Base, path: string, body: string, { signal }: { signal: AbortSignal }): Promise<IncomingMessage> {
   const url = new URL(base.url + path);
@@ -51,7 +53,11 @@ export function postJson(base: Base, path: string, body: string, { signal }: { s
 }
 
 /** A small question: status and parsed JSON (undefined when it is none). Throws when there is no answer. */
-export async function askJson(base: Base, path: string, { method = "GET", signal }: { method?: "GET" | "POST"; signal: AbortSignal }): Promise<{ status: number; body: unknown }> {
+export async function askJson(
+  base: Base,
+  path: string,
+  { method = "GET", signal }: { method?: "GET" | "POST"; signal: AbortSignal },
+): Promise<{ status: number; body: unknown }> {
   const response = await fetch(base.url + path, { method, headers: credentials(base), signal });
   const text = await response.text();
   try {

@@ -27,5 +27,6 @@ export const maxPixels = 2 ** 28;
 /** Throws when a header claims a size that no engine makes. */
 export function checkSize(width: number, height: number): void {
   if (width < 1 || height < 1) throw new ImageFault(`claims a size of ${width}x${height}`);
-  if (width > maxSide || height > maxSide || width * height > maxPixels) throw new ImageFault(`claims a size of ${width}x${height}, which is larger than ${maxPixels} pixels`);
+  if (width > maxSide || height > maxSide || width * height > maxPixels)
+    throw new ImageFault(`claims a size of ${width}x${height}, which is larger than ${maxPixels} pixels`);
 }

@@ -17,7 +17,7 @@ export class JpegCheck implements FormatCheck {
   #scanBytes = 0;
 
   async push(piece: Buffer): Promise<void> {
-    for (let at = 0; at < piece.length && this.#state !== "over"; ) {
+    for (let at = 0; at < piece.length && this.#state !== "over";) {
       if (this.#state === "skip") {
         const step = Math.min(this.#skip, piece.length - at);
         at += step;

@@ -73,7 +73,8 @@ export class PngCheck implements FormatCheck {
     if (type === "IHDR") {
       if (this.#header || sizeBytes !== 13) throw new ImageFault("is damaged: its IHDR is wrong");
     } else if (type === "PLTE") {
-      if (this.#palette || this.#idat !== "none" || sizeBytes === 0 || sizeBytes > 768 || sizeBytes % 3 !== 0) throw new ImageFault("is damaged: its palette is wrong");
+      if (this.#palette || this.#idat !== "none" || sizeBytes === 0 || sizeBytes > 768 || sizeBytes % 3 !== 0)
+        throw new ImageFault("is damaged: its palette is wrong");
     } else if (type === "IDAT") this.#beginPixels();
     else if (type !== "IEND" && type[0] === type[0]?.toUpperCase()) throw new ImageFault(`is damaged: it needs an unknown chunk ${type}`);
     if (type !== "IDAT" && this.#idat === "within") this.#idat = "over";
@@ -110,6 +111,7 @@ function readHeader(body: Buffer): PngHeader {
   const [width, height] = [body.readUInt32BE(0), body.readUInt32BE(4)];
   const [bits = 0, colour = 0, compression = 0, filter = 0, interlace = 0] = body.subarray(8);
   checkSize(width, height);
-  if (!depthsOf[colour]?.includes(bits) || compression !== 0 || filter !== 0 || interlace > 1) throw new ImageFault("is damaged: its header names no known pixel form");
+  if (!depthsOf[colour]?.includes(bits) || compression !== 0 || filter !== 0 || interlace > 1)
+    throw new ImageFault("is damaged: its header names no known pixel form");
   return { width, height, bits, colour, interlaced: interlace === 1 };
 }

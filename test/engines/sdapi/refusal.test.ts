@@ -3,17 +3,42 @@ import { test } from "node:test";
 import { readRefusal } from "../../../src/engines/sdapi/refusal.ts";
 
 // Bodies as the real programs send them: A1111 1.10.1, Forge (plain FastAPI), the bundled engine, proxies.
-const validation = { detail: [{ loc: ["body", "steps"], msg: "value is not a valid integer", type: "type_error.integer" }, { loc: ["body", "init_images", 0], msg: "str type expected" }] };
+const validation = {
+  detail: [
+    { loc: ["body", "steps"], msg: "value is not a valid integer", type: "type_error.integer" },
+    { loc: ["body", "init_images", 0], msg: "str type expected" },
+  ],
+};
 const cases: [name: string, status: number, body: unknown, code: string, message: RegExp, details?: object][] = [
   ["wrong type", 422, validation, "engine.rejected", /: steps: value is not a valid integer; init_images\.0: str type expected\.$/, { field: "steps" }],
   ["unknown script", 422, { error: "HTTPException", detail: "Script 'x' not found", body: "", errors: "" }, "engine.rejected", /: Script 'x' not found\.$/],
   ["no image", 404, { detail: "Init image not found" }, "engine.rejected", /Init image not found\.$/],
   ["password", 401, { error: "HTTPException", detail: "Not authenticated", body: "", errors: "" }, "engine.rejected", /Not authenticated\.$/],
   ["bad image", 500, { error: "HTTPException", detail: "Invalid encoded image", body: "", errors: "" }, "engine.rejected", /Invalid encoded image\.$/],
-  ["exception", 500, { error: "ValueError", detail: "", body: "", errors: "height and width must be > 0" }, "engine.failed", /: ValueError: height and width must be > 0\.$/, { error: "ValueError" }],
-  ["memory", 500, { error: "OutOfMemoryError", detail: "", body: "", errors: "CUDA out of memory. Tried to allocate 2 GiB." }, "engine.out-of-memory", /CUDA out of memory/],
+  [
+    "exception",
+    500,
+    { error: "ValueError", detail: "", body: "", errors: "height and width must be > 0" },
+    "engine.failed",
+    /: ValueError: height and width must be > 0\.$/,
+    { error: "ValueError" },
+  ],
+  [
+    "memory",
+    500,
+    { error: "OutOfMemoryError", detail: "", body: "", errors: "CUDA out of memory. Tried to allocate 2 GiB." },
+    "engine.out-of-memory",
+    /CUDA out of memory/,
+  ],
   ["memory as text", 500, "torch.cuda.OutOfMemoryError: x", "engine.out-of-memory", /OutOfMemory/],
-  ["NaN", 500, { error: "NansException", errors: "A tensor with NaNs was produced in Unet." }, "engine.failed", /NansException: A tensor with NaNs/, { hint: "Start the engine with --no-half-vae, or --no-half; or use another VAE or checkpoint." }],
+  [
+    "NaN",
+    500,
+    { error: "NansException", errors: "A tensor with NaNs was produced in Unet." },
+    "engine.failed",
+    /NansException: A tensor with NaNs/,
+    { hint: "Start the engine with --no-half-vae, or --no-half; or use another VAE or checkpoint." },
+  ],
   ["Forge", 500, "Internal Server Error", "engine.failed", /: Internal Server Error\.$/],
   ["HTML", 413, "<html><head><title>413</title></head><body><h1>Too Large</h1></body></html>", "engine.rejected", /: 413 Too Large\.$/],
   ["nothing", 500, "", "engine.failed", /: HTTP 500 without a reason\.$/],

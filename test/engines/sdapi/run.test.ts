@@ -103,7 +103,9 @@ test("a 200 that is no answer never counts as success", async () => {
     ['{"error":"x"}', /^engine\.bad-answer .*no "images"/],
     [sdapiAnswer([Buffer.from("no picture, but long enough")]), /^result\.bad-image /],
   ];
-  await using server = await startTinyServer((request, response) => sendJson(response, 200, bodies[Number((JSON.parse(request.body) as { n: number }).n)]?.[0] ?? ""));
+  await using server = await startTinyServer((request, response) =>
+    sendJson(response, 200, bodies[Number((JSON.parse(request.body) as { n: number }).n)]?.[0] ?? ""),
+  );
   for (const [n, [, reason]] of bodies.entries()) {
     await using attempt = await makeAttempt({ n });
     assert.match(say(await connect(server.url).run(attempt, { signal: never })), reason);
