@@ -121,8 +121,11 @@ start_init() {
 
 in_init() { nsenter --target "$init" --pid --net --mount chroot --userspec="$image_user" "$rootfs" env -i "HOME=/home/$image_user" "${image_env[@]}" "$@"; }
 
+# processes_of PID FIELD: a ps field of all processes in PID's namespace; users as numbers, they are the image's.
+processes_of() { ps -e -o "pidns=,${2/#user/uid}=" | awk -v of="$(ps -o pidns= -p "$1")" '$1 == of + 0 { print $2 }'; }
+
 stop_init() {
-  kill -TERM "$init"
+  kill -TERM "$init" 2>/dev/null || true
   stopped_with=0
   wait "$unshare_pid" || stopped_with=$?
   init=""
