@@ -1,14 +1,48 @@
+import { connectControl } from "../src/control/client.ts";
+import { connectors } from "../src/engines/connectors.ts";
+import type { Attempt, ConnectOptions, Engine } from "../src/engines/engine.ts";
 import { FettleError } from "../src/errors/fettle-error.ts";
+import { createLog, type LogFormat, type LogLevel } from "../src/log/log.ts";
+import type { WorkerSettings } from "../src/control/protocol.ts";
+import type { PlannedEngine } from "../src/plan/plan.ts";
+import { createAnswerReader } from "../src/results/answer-reader.ts";
+import { runWorker } from "../src/worker/worker.ts";
 import type { Command } from "./command.ts";
 
 export const command: Command = {
   name: "work",
-  summary: "being written",
-  positionals: "[...rest]",
+  summary: "Take jobs and run them on the engines of the supervisor that started this process",
   flags: [],
-  examples: [],
-  exits: [],
-  async run() {
-    throw new FettleError("cli.bad-value", "Cannot run work: it is being written.");
+  examples: ["FETTLE_CONTROL=/run/fettle/control.sock fettle work"],
+  exits: ["1   the supervisor is gone, or the file job failed", "3   the state folder cannot be used"],
+  async run(_args, { env, signal }) {
+    const socket = env["FETTLE_CONTROL"];
+    if (!socket)
+      throw new FettleError("cli.bad-value", "Cannot run work: FETTLE_CONTROL does not name a control socket.", {
+        hint: "`fettle start` starts the worker by itself.",
+      });
+    const control = connectControl(socket);
+    const [settings, snapshot] = await Promise.all([control.workerSettings({ signal }), control.snapshot({ signal })]);
+    const { runpod, http } = settings.sources;
+    const log = createLog({
+      ...(env["FETTLE_LOG_FORMAT"] && { format: env["FETTLE_LOG_FORMAT"] as LogFormat }),
+      ...(env["FETTLE_LOG_LEVEL"] && { level: env["FETTLE_LOG_LEVEL"] as LogLevel }),
+      secrets: [runpod?.apiKey, http?.apiKey].filter((key) => key !== undefined),
+    });
+    return await runWorker({ control, settings, snapshot, log, connect: connectBy(settings), steps: [], stop: signal });
   },
 };
+
+/** Connects the engines of the plan by their kind; answers are read, spooled and checked by results/. */
+function connectBy({ jobs, results }: WorkerSettings): (planned: PlannedEngine) => Engine {
+  const options: ConnectOptions = {
+    timeoutMs: jobs.timeout,
+    retry: { tries: jobs.retry.tries, backoffMs: jobs.retry.backoff },
+    readAnswer: (attempt: Attempt) => createAnswerReader(attempt, { blackImages: jobs.blackImages, keepImages: results.files !== undefined }),
+  };
+  return (planned) => {
+    const connect = connectors[planned.kind];
+    if (!connect) throw new FettleError("config.invalid", `Cannot use engine ${planned.name}: nobody speaks to engines of kind ${planned.kind}.`);
+    return connect(planned, options);
+  };
+}

@@ -13,7 +13,12 @@ export function envelopeLimits(jobs: { readonly maxDepth: number; readonly maxIn
 
 /** What a caller sent. `broken` keeps the id where one can be read, so that the caller can still be answered. */
 export type Envelope =
-  | { readonly type: "job"; readonly id: string | undefined; readonly input: Readonly<Record<string, unknown>>; readonly extra: Readonly<Record<string, unknown>> }
+  | {
+      readonly type: "job";
+      readonly id: string | undefined;
+      readonly input: Readonly<Record<string, unknown>>;
+      readonly extra: Readonly<Record<string, unknown>>;
+    }
   | { readonly type: "broken"; readonly id: string | undefined; readonly kind: "syntax" | "field" | "size"; readonly fault: JobFault };
 
 /**
@@ -23,7 +28,10 @@ export type Envelope =
 export function parseEnvelope(text: string, limits: EnvelopeLimits): Envelope {
   if (text.length > limits.maxBytes) {
     const { id } = scanJson(text.slice(0, 4096), limits.maxDepth);
-    return broken(usable(id), "size", { code: "job.too-large", message: `Cannot accept the job: it has ${text.length} bytes, the limit is ${limits.maxBytes}.` });
+    return broken(usable(id), "size", {
+      code: "job.too-large",
+      message: `Cannot accept the job: it has ${text.length} bytes, the limit is ${limits.maxBytes}.`,
+    });
   }
   const { depth, id: seenId } = scanJson(text, limits.maxDepth);
   if (depth > limits.maxDepth) {

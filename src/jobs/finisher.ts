@@ -71,10 +71,13 @@ export class Finisher {
   }
 
   #planSweep(): void {
-    this.#sweep ??= setTimeout(() => {
-      this.#sweep = undefined;
-      this.sweep();
-    }, Math.max(1, Math.min(sweepEveryMs, this.#keepMs))).unref();
+    this.#sweep ??= setTimeout(
+      () => {
+        this.#sweep = undefined;
+        this.sweep();
+      },
+      Math.max(1, Math.min(sweepEveryMs, this.#keepMs)),
+    ).unref();
   }
 }
 

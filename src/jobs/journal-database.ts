@@ -34,7 +34,10 @@ const checkUpToBytes = 64 * 1024 * 1024;
  * Opens the journal with SQLite's own exclusive lock, which the kernel drops when the process dies however it dies.
  * A broken file is moved aside with a warning: jobs in it are lost, but the worker must not crash in a loop over it.
  */
-export async function openDatabase(place: JournalPlace, { signal, onWarning }: { signal: AbortSignal; onWarning: (message: string) => void }): Promise<DatabaseSync> {
+export async function openDatabase(
+  place: JournalPlace,
+  { signal, onWarning }: { signal: AbortSignal; onWarning: (message: string) => void },
+): Promise<DatabaseSync> {
   const giveUpAt = performance.now() + waitForLockMs;
   for (let tries = 1; ; tries++) {
     try {

@@ -15,9 +15,7 @@ export interface JournalPlace {
 }
 
 /** statfs magic numbers (linux/magic.h and the filesystems' own headers). FUSE is counted in: RunPod's volumes are MooseFS over FUSE. */
-const networkTypes = new Set([
-  0x6969, 0x517b, 0xff534d42, 0xfe534d42, 0x00c36400, 0x65735546, 0x5346414f, 0x0bd00bd0, 0x47504653, 0x01021997, 0x19830326,
-]);
+const networkTypes = new Set([0x6969, 0x517b, 0xff534d42, 0xfe534d42, 0x00c36400, 0x65735546, 0x5346414f, 0x0bd00bd0, 0x47504653, 0x01021997, 0x19830326]);
 const overlayType = 0x794c7630;
 
 /**

@@ -142,7 +142,11 @@ export class Journal {
 
   /** Every key whose body may be needed. */
   keys(): ReadonlySet<number> {
-    return new Set(this.#prepare("SELECT key FROM job").all().map((row) => Number(row["key"])));
+    return new Set(
+      this.#prepare("SELECT key FROM job")
+        .all()
+        .map((row) => Number(row["key"])),
+    );
   }
 
   bodyPath(key: number): string {

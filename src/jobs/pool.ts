@@ -42,6 +42,10 @@ export class Pool {
     return [...this.#members.values()].some(({ ready }) => ready);
   }
 
+  isIdle(name: string): boolean {
+    return this.#members.get(name)?.busy === 0;
+  }
+
   counts(): { readonly ready: number; readonly busy: number; readonly total: number } {
     const all = [...this.#members.values()];
     return { ready: all.filter(({ ready }) => ready).length, busy: all.reduce((sum, { busy }) => sum + busy, 0), total: all.length };
@@ -125,6 +129,6 @@ export class Pool {
       if (!slot) break;
       waiter.give(slot);
     }
-    for (const watcher of [...this.#watchers]) watcher();
+    for (const watcher of this.#watchers) watcher();
   }
 }

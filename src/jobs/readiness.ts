@@ -12,7 +12,7 @@ interface Member {
   up: boolean;
   /** Nobody has seen it answer since it came up or since an attempt on it broke off: ask before the next job. */
   doubted: boolean;
-  /** A former life of this worker may have left a job running on it. */
+  /** A former life of this worker, or a connection that broke, may have left a job running on it. */
   unsettled: boolean;
   asking: boolean;
 }
@@ -65,11 +65,12 @@ export class Readiness {
     }
   }
 
-  /** An attempt on it broke off: no further job until it has answered again. */
+  /** An attempt on it broke off: no further job until it has answered again and let go of what it may still be doing. */
   doubt(name: string): void {
     const member = this.#members.get(name);
     if (!member) return;
     member.doubted = true;
+    member.unsettled = true;
     this.#update(member);
   }
 
@@ -86,7 +87,9 @@ export class Readiness {
     for (let tries = 1; member.up && (member.doubted || member.unsettled) && !this.#signal.aborted; tries++) {
       if (await this.#answers(member)) {
         member.doubted = false;
-        if (member.unsettled) await engine.settle({ signal: this.#signal }).catch((error: unknown) => this.#log.warn(`Cannot settle ${engine.name}: ${String(error)}.`));
+        // Never under somebody else's job: an interrupt may hit whatever runs.
+        if (member.unsettled && this.#pool.isIdle(engine.name))
+          await engine.settle({ signal: this.#signal }).catch((error: unknown) => this.#log.warn(`Cannot settle ${engine.name}: ${String(error)}.`));
         member.unsettled = false;
         break;
       }

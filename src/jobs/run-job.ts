@@ -129,7 +129,7 @@ function openAttempt({ row, lease }: Held, journal: Journal, number: number): At
 async function runAttempt(engine: Engine, attempt: Attempt, { lease, source }: Held, { deadline }: RunJobParts): Promise<AttemptResult> {
   const signal = AbortSignal.any([lease.signal, deadline]);
   const run = engine
-    .run(attempt, { signal, onProgress: (progress) => source.progress(lease, progress) })
+    .run(attempt, { signal, ...(source.progress && { onProgress: (progress) => source.progress?.(lease, progress) }) })
     .catch((error: unknown): AttemptResult => ({ type: "failed", code: "engine.failed", message: `Cannot run the job: ${String(error)}.`, retryable: false }));
   const late = Promise.withResolvers<AttemptResult>();
   const onDeadline = () => void pause(letGoMs).then(() => late.resolve({ type: "cancelled" }));

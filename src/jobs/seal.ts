@@ -38,7 +38,7 @@ async function copyBetween(source: FileHandle, target: FileHandle): Promise<numb
 }
 
 async function writeAll(target: FileHandle, buffer: Buffer, length: number): Promise<number> {
-  for (let at = 0; at < length; ) at += (await target.write(buffer, at, length - at)).bytesWritten;
+  for (let at = 0; at < length;) at += (await target.write(buffer, at, length - at)).bytesWritten;
   return length;
 }
 
@@ -50,7 +50,7 @@ export function sealError(path: string, text: string): number {
 function writeDurably(path: string, body: Buffer): number {
   const fd = openSync(path, "w", 0o600);
   try {
-    for (let at = 0; at < body.length; ) at += writeSync(fd, body, at);
+    for (let at = 0; at < body.length;) at += writeSync(fd, body, at);
     fdatasyncSync(fd);
   } finally {
     closeSync(fd);

@@ -121,7 +121,11 @@ export class SourceLoop {
     const refused = (async () => {
       if (await this.#source.release(lease)) return;
       const sizeBytes = sealError(bodyPath, errorText({ code, message }));
-      await this.#source.deliver(lease, { jobId: lease.job.id, status: "FAILED", bodyPath, sizeBytes, code, delayMs: 0, executionMs: 0 }, { signal: this.#parts.exit });
+      await this.#source.deliver(
+        lease,
+        { jobId: lease.job.id, status: "FAILED", bodyPath, sizeBytes, code, delayMs: 0, executionMs: 0 },
+        { signal: this.#parts.exit },
+      );
     })()
       .catch((error: unknown) => this.#parts.log.error(`Cannot refuse job ${lease.job.id}: ${reasonOf(error)}.`, { job: lease.job.id }))
       .finally(() => {
@@ -180,7 +184,10 @@ export class SourceLoop {
     try {
       result = held.row.status === null ? await runJob(held, this.#parts) : this.#keptResult(held.row);
     } catch (error) {
-      const failure = { code: error instanceof FettleError ? error.code : ("result.cannot-store" as const), message: `Cannot store the result: ${reasonOf(error)}.` };
+      const failure = {
+        code: error instanceof FettleError ? error.code : ("result.cannot-store" as const),
+        message: `Cannot store the result: ${reasonOf(error)}.`,
+      };
       log.error(failure.message, { job: held.row.id });
       result = finisher.fail(held.row, failure);
     }

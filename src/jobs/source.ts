@@ -28,7 +28,8 @@ export interface Source {
   adopt(job: JobInput): Lease;
   /** Only for a source with a queue of its own: takes its unfinished jobs of a former life back into it, instead of `adopt`. */
   restore?(rows: readonly JournalRow[]): void;
-  progress(lease: Lease, progress: Progress): void;
+  /** Left out by a source that cannot pass it on; engines are then not asked for it. */
+  progress?(lease: Lease, progress: Progress): void;
   /** Delivers the terminal result; tries again by itself for as long as makes sense. Every repeat is byte-identical. */
   deliver(lease: Lease, result: TerminalResult, options: { signal: AbortSignal }): Promise<Delivery>;
   /** Gives the job back unrun, where the source can take it back. False: it cannot, so it must be run or failed. */
@@ -48,4 +49,7 @@ export interface Lease {
  * `refused`: the other side will never take this very result (too large); it is replaced by an error with this message, once.
  * `undelivered`: given up for this life; the result stays in the journal and is sent at the next start.
  */
-export type Delivery = { readonly type: "delivered" } | { readonly type: "refused"; readonly message: string } | { readonly type: "undelivered"; readonly message: string };
+export type Delivery =
+  | { readonly type: "delivered" }
+  | { readonly type: "refused"; readonly message: string }
+  | { readonly type: "undelivered"; readonly message: string };

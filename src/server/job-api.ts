@@ -61,7 +61,13 @@ export function createJobApi(options: JobApiOptions): Hono {
   if (apiKey) app.use("*", requireKey(apiKey) as MiddlewareHandler);
   app.route("/", routes);
   app.route("/v2/:endpoint", routes);
-  app.notFound((c) => replyError(c, 404, { code: "job.unknown", message: `Cannot answer ${c.req.method} ${c.req.path}: there is no such route.`, hint: "The routes are /run, /runsync, /status/ID, /cancel/ID and /health." }));
+  app.notFound((c) =>
+    replyError(c, 404, {
+      code: "job.unknown",
+      message: `Cannot answer ${c.req.method} ${c.req.path}: there is no such route.`,
+      hint: "The routes are /run, /runsync, /status/ID, /cancel/ID and /health.",
+    }),
+  );
   app.onError((error, c) => replyError(c, 500, { code: "job.request-failed", message: `Cannot answer the request: ${error.message}.` }));
   return app;
 }

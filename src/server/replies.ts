@@ -30,7 +30,14 @@ export function replyFault(c: Context, { kind, fault }: Envelope & { type: "brok
 export async function replyJob(c: Context, view: JobView): Promise<Response> {
   const { id, status, result, retries } = view;
   if (!result) return c.json({ id, status, ...(retries > 0 && { retries }) });
-  const facts = { id, status, delayTime: result.delayMs, executionTime: result.executionMs, ...(result.code && { errorCode: result.code }), ...(retries > 0 && { retries }) };
+  const facts = {
+    id,
+    status,
+    delayTime: result.delayMs,
+    executionTime: result.executionMs,
+    ...(result.code && { errorCode: result.code }),
+    ...(retries > 0 && { retries }),
+  };
   const head = Buffer.from(`${JSON.stringify(facts).slice(0, -1)},`);
   const body = await streamBody(head, result);
   if (!body) return replyError(c, 404, { code: "job.unknown", message: `Cannot find the result of job ${id}: it has been removed.` });

@@ -4,7 +4,10 @@ import type { TerminalResult } from "../jobs/terminal-result.ts";
 const chunkBytes = 128 * 1024;
 
 /** The head, then the result's file from its second byte on, read as the caller takes it. Undefined when the file has gone. */
-export async function streamBody(head: Buffer, { bodyPath, sizeBytes }: TerminalResult): Promise<ReadableStream<Uint8Array<ArrayBuffer>> | Uint8Array<ArrayBuffer> | undefined> {
+export async function streamBody(
+  head: Buffer,
+  { bodyPath, sizeBytes }: TerminalResult,
+): Promise<ReadableStream<Uint8Array<ArrayBuffer>> | Uint8Array<ArrayBuffer> | undefined> {
   let file: FileHandle;
   try {
     file = await open(bodyPath, "r");

@@ -14,7 +14,7 @@ export async function followSupervisor(
   { signal, onGone }: { signal: AbortSignal; onGone: () => void },
 ): Promise<void> {
   let seq = since;
-  for (let failures = 0; failures < tries && !signal.aborted; ) {
+  for (let failures = 0; failures < tries && !signal.aborted;) {
     try {
       for await (const event of control.events(seq, { signal })) {
         failures = 0;

@@ -24,7 +24,10 @@ export function logJobs(log: Log): (event: StampedEvent) => void {
       case "job.sent":
         return log.debug(`result delivered ${formatDuration(event.totalMs)} after the job came`, about);
       case "source.failed":
-        return log.warn(event.retryInMs > 0 ? `${event.message} Next try in ${formatDuration(event.retryInMs)}.` : event.message, { event: event.type, source: event.source });
+        return log.warn(event.retryInMs > 0 ? `${event.message} Next try in ${formatDuration(event.retryInMs)}.` : event.message, {
+          event: event.type,
+          source: event.source,
+        });
       default:
         return;
     }

@@ -98,14 +98,21 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   });
   warnOfForeignRows(recovered, sources, log);
   // Without an end of their own (HTTP, RunPod) loops end with the drain; a worker whose only file is done ends by itself.
-  const ended = sources.length > 0 ? Promise.all(loops) : new Promise<void>((resolve) => drain.stopping.addEventListener("abort", () => resolve(), { once: true }));
+  const ended =
+    sources.length > 0 ? Promise.all(loops) : new Promise<void>((resolve) => drain.stopping.addEventListener("abort", () => resolve(), { once: true }));
   try {
     await Promise.race([ended, drain.over]);
   } finally {
     drain.cut();
-    await Promise.race([Promise.all(sources.map((source) => source.close())), pause(1000)]);
+    await within(
+      1000,
+      sources.map((source) => source.close()),
+    );
     life.abort();
-    await Promise.race([Promise.all(pool.engines.map((engine) => engine.close())), pause(500)]);
+    await within(
+      500,
+      pool.engines.map((engine) => engine.close()),
+    );
     await reporter.close();
     await following;
     finisher.close();
@@ -113,6 +120,13 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     options.stop.removeEventListener("abort", onStop);
   }
   return exitCode;
+}
+
+/** Waits for all of them, but not longer than that; what is late is left. */
+async function within(limitMs: number, work: readonly Promise<unknown>[]): Promise<void> {
+  const enough = new AbortController();
+  await Promise.race([Promise.allSettled(work), pause(limitMs, { signal: enough.signal })]);
+  enough.abort();
 }
 
 /** Rows of the former life, and no trace of what it had not finished writing. */

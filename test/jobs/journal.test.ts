@@ -13,7 +13,7 @@ async function openIn(stateDir: string, warnings: string[] = []): Promise<Journa
   return await Journal.open(prepareJournalPlace(stateDir), { signal, onWarning: (message) => warnings.push(message) });
 }
 
-function stateDir() {
+function temporaryState() {
   const dir = mkdtempSync(join(tmpdir(), "fettle-journal-"));
   return { dir, [Symbol.dispose]: () => rmSync(dir, { recursive: true, force: true }) };
 }
@@ -21,7 +21,7 @@ function stateDir() {
 const result = (jobId: string, sizeBytes = 10): TerminalResult => ({ jobId, status: "COMPLETED", bodyPath: "", sizeBytes, delayMs: 1, executionMs: 2 });
 
 test("A job's way through the journal, seen again after each reopening", async () => {
-  using state = stateDir();
+  using state = temporaryState();
   let journal = await openIn(state.dir);
   const { row, isNew } = journal.accept({ source: "http", id: "a", receivedAt: 5 }, '{"input":{}}');
   assert.deepEqual([isNew, row.state, row.attempts], [true, "accepted", 0]);
@@ -37,7 +37,10 @@ test("A job's way through the journal, seen again after each reopening", async (
   journal.close();
 
   journal = await openIn(state.dir);
-  assert.deepEqual(journal.recover().map(({ state: at, status, losses }) => [at, status, losses]), [["finished", "COMPLETED", 1]]);
+  assert.deepEqual(
+    journal.recover().map(({ state: at, status, losses }) => [at, status, losses]),
+    [["finished", "COMPLETED", 1]],
+  );
   journal.acknowledge(row.key);
   assert.deepEqual(journal.recover(), []);
   assert.equal(journal.find("http", "a")?.state, "delivered");
@@ -47,7 +50,7 @@ test("A job's way through the journal, seen again after each reopening", async (
 });
 
 test("An id is accepted once per source", async () => {
-  using state = stateDir();
+  using state = temporaryState();
   const journal = await openIn(state.dir);
   const first = journal.accept({ source: "http", id: "a", receivedAt: 1 }, "{}");
   const again = journal.accept({ source: "http", id: "a", receivedAt: 2 }, "{}");
@@ -57,17 +60,23 @@ test("An id is accepted once per source", async () => {
 });
 
 test("A job given back is no loss, one that was running when the worker died is", async () => {
-  using state = stateDir();
+  using state = temporaryState();
   const journal = await openIn(state.dir);
   const back = journal.accept({ source: "http", id: "back", receivedAt: 1 }, "{}", "gpu0").row;
   journal.accept({ source: "http", id: "lost", receivedAt: 1 }, "{}", "gpu0");
   journal.requeue(back.key);
-  assert.deepEqual(journal.recover().map(({ id, losses }) => [id, losses]), [["back", 0], ["lost", 1]]);
+  assert.deepEqual(
+    journal.recover().map(({ id, losses }) => [id, losses]),
+    [
+      ["back", 0],
+      ["lost", 1],
+    ],
+  );
   journal.close();
 });
 
 test("The oldest kept results go first when they take too much room", async () => {
-  using state = stateDir();
+  using state = temporaryState();
   const journal = await openIn(state.dir);
   const keys = [1, 2, 3].map((at) => {
     const { row } = journal.accept({ source: "http", id: `${at}`, receivedAt: at }, "{}");
@@ -80,7 +89,7 @@ test("The oldest kept results go first when they take too much room", async () =
 });
 
 test("A damaged journal is moved aside with a warning", async () => {
-  using state = stateDir();
+  using state = temporaryState();
   const { databasePath } = prepareJournalPlace(state.dir);
   writeFileSync(databasePath, "this is no database at all\n".repeat(500));
   const warnings: string[] = [];
@@ -92,7 +101,7 @@ test("A damaged journal is moved aside with a warning", async () => {
 });
 
 test("A second worker waits for the first, and refuses when told to end", async () => {
-  using state = stateDir();
+  using state = temporaryState();
   const first = await openIn(state.dir);
   const giveUp = new AbortController();
   const warned = Promise.withResolvers<string>();
@@ -106,7 +115,7 @@ test("A second worker waits for the first, and refuses when told to end", async 
 });
 
 test("A state folder that cannot be used is said so", () => {
-  using state = stateDir();
+  using state = temporaryState();
   writeFileSync(join(state.dir, "file"), "");
   assert.throws(() => prepareJournalPlace(join(state.dir, "file", "below")), { code: "machine.state-dir" });
   assert.deepEqual(readdirSync(state.dir), ["file"]);

@@ -32,7 +32,10 @@ test("Jobs accepted over HTTP are finished in the next life, in their order", as
   const url = await rig.untilListening();
   const last = await view(url, "c");
   assert.deepEqual(last["output"], { images: ["aGk="], echo: { prompt: "c" } });
-  assert.deepEqual(engine.attempts.map(({ jobId }) => jobId), ["a", "b", "c"]);
+  assert.deepEqual(
+    engine.attempts.map(({ jobId }) => jobId),
+    ["a", "b", "c"],
+  );
   assert.equal(engine.settled, 1);
   assert.equal((await view(url, "a"))["retries"], 1);
   rmSync(stateDir, { recursive: true, force: true });

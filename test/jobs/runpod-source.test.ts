@@ -15,7 +15,10 @@ test("A job is taken, run and answered with the engine's own words", async () =>
   await platform.waitForHeldTake(limit());
   assert.equal(await rig.shutDown(), 0);
   assert.deepEqual(platform.violations, []);
-  assert.deepEqual(rig.events.map(({ type }) => type).filter((type) => type.startsWith("job.")), ["job.received", "job.started", "job.done", "job.sent"]);
+  assert.deepEqual(
+    rig.events.map(({ type }) => type).filter((type) => type.startsWith("job.")),
+    ["job.received", "job.started", "job.done", "job.sent"],
+  );
 });
 
 test("Five hundred jobs are each answered once", async () => {
@@ -41,7 +44,10 @@ test("SIGTERM in the middle: every job that was handed out has its answer, the r
   const answered = platform.jobs().filter((job) => job.results.some((post) => post.accepted));
   assert.deepEqual(
     answered.map(({ id }) => id),
-    platform.jobs().filter((job) => job.handouts.length > 0).map(({ id }) => id),
+    platform
+      .jobs()
+      .filter((job) => job.handouts.length > 0)
+      .map(({ id }) => id),
   );
   assert.ok(answered.length >= 50 && answered.length < 200);
 });

@@ -62,8 +62,12 @@ export async function startRig(engine: Engine, options: RigOptions) {
         queue.push((event as CustomEvent<StampedEvent>).detail);
         wake();
       });
-      signal?.addEventListener("abort", () => wake(), { once: true });
-      while (!signal?.aborted) {
+      let isOver = false;
+      signal?.addEventListener("abort", () => {
+        isOver = true;
+        wake();
+      });
+      while (!isOver) {
         const next = queue.shift();
         if (next) yield next;
         else await new Promise<void>((resolve) => (wake = resolve));

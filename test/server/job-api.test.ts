@@ -52,7 +52,10 @@ test("run queues, status follows, cancel reaches a waiting and a running job", a
   const three = await ask(`${url}/runsync`, { id: "three", input: {} });
   assert.deepEqual([three.json["status"], three.json["errorCode"]], ["CANCELLED", "job.cancelled"]);
   assert.match(String(three.json["error"]), /^job\.cancelled: /);
-  assert.deepEqual(engine.attempts.map(({ jobId }) => jobId), ["one", "three"]);
+  assert.deepEqual(
+    engine.attempts.map(({ jobId }) => jobId),
+    ["one", "three"],
+  );
 });
 
 test("runsync answers with the state of a job that takes longer than asked", async () => {
@@ -96,7 +99,10 @@ test("Requests that are no jobs get a sentence, a code and a hint", async () => 
   }
   assert.equal((await ask(`${url}/run`, undefined, { method: "POST", body: new Uint8Array([0x7b, 0xff, 0x7d]) })).status, 400);
   assert.equal((await ask(`${url}/runsync?wait=5`, { input: {} })).json["path"], "wait");
-  assert.deepEqual([(await ask(`${url}/status/none`)).status, (await ask(`${url}/cancel/none`, {})).status, (await ask(`${url}/nowhere`)).status], [404, 404, 404]);
+  assert.deepEqual(
+    [(await ask(`${url}/status/none`)).status, (await ask(`${url}/cancel/none`, {})).status, (await ask(`${url}/nowhere`)).status],
+    [404, 404, 404],
+  );
 });
 
 test("Hostile bodies are answered and the worker stays", async () => {

@@ -43,8 +43,6 @@ export class FileSource implements Source {
     return { job, signal: new AbortController().signal };
   }
 
-  progress(): void {}
-
   async deliver({ job }: Lease, result: TerminalResult): Promise<Delivery> {
     const target = outputPath(this.#parts.config.path);
     try {

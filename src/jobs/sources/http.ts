@@ -129,8 +129,6 @@ export class HttpSource implements Source, JobDesk {
     return { job, signal: new AbortController().signal };
   }
 
-  progress(): void {}
-
   /** Callers come for their result; it is theirs as soon as it is in the journal. */
   async deliver({ job }: Lease, result: TerminalResult): Promise<Delivery> {
     this.#ended[result.status === "COMPLETED" ? "completed" : "failed"] += 1;
@@ -166,7 +164,10 @@ export class HttpSource implements Source, JobDesk {
       this.#enqueue(row, text.length);
       return { type: "accepted", view: { id: job.id, status: "IN_QUEUE", retries: 0, ageMs: 0 } };
     } catch (error) {
-      return { type: "refused", failure: { code: "result.cannot-store", message: `Cannot accept the job: the journal cannot be written (${reasonOf(error)}).` } };
+      return {
+        type: "refused",
+        failure: { code: "result.cannot-store", message: `Cannot accept the job: the journal cannot be written (${reasonOf(error)}).` },
+      };
     }
   }
 

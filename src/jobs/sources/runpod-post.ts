@@ -41,9 +41,13 @@ export async function postResult(url: string, result: TerminalResult, { apiKey, 
       reason = `it answered ${response.status}`;
       wish = retryAfterMs(response);
       if (isTooLarge(response.status, result.sizeBytes)) {
-        return { type: "refused", message: `Cannot deliver the result: it has ${result.sizeBytes} bytes and RunPod answered ${response.status}; its limit is about 10 to 20 MB.` };
+        return {
+          type: "refused",
+          message: `Cannot deliver the result: it has ${result.sizeBytes} bytes and RunPod answered ${response.status}; its limit is about 10 to 20 MB.`,
+        };
       }
-      if (isRefusal(response.status) && ++refusals >= maxRefusals) return { type: "undelivered", message: `RunPod refuses the result of ${result.jobId}: ${reason}.` };
+      if (isRefusal(response.status) && ++refusals >= maxRefusals)
+        return { type: "undelivered", message: `RunPod refuses the result of ${result.jobId}: ${reason}.` };
     }
     const message = `Cannot deliver the result of ${result.jobId} to RunPod: ${reason}.`;
     if (signal.aborted || performance.now() > giveUpAt) return { type: "undelivered", message };

@@ -10,7 +10,10 @@ export interface RunpodRequest {
   readonly body?: Blob;
 }
 
-export type RunpodAnswer = { readonly type: "answered"; readonly response: Response } | { readonly type: "dropped"; readonly reason: string } | { readonly type: "aborted" };
+export type RunpodAnswer =
+  | { readonly type: "answered"; readonly response: Response }
+  | { readonly type: "dropped"; readonly reason: string }
+  | { readonly type: "aborted" };
 
 const userAgent = `fettle/${version} (${process.platform}; ${arch()})`;
 
@@ -41,7 +44,10 @@ function reasonFrom(error: unknown): string {
 }
 
 /** An abort signal with a time limit whose timer and listener go when it is disposed. */
-export function limitedSignal(outer: AbortSignal, limitMs: number): { readonly signal: AbortSignal; readonly isTimeUp: () => boolean; [Symbol.dispose](): void } {
+export function limitedSignal(
+  outer: AbortSignal,
+  limitMs: number,
+): { readonly signal: AbortSignal; readonly isTimeUp: () => boolean; [Symbol.dispose](): void } {
   const controller = new AbortController();
   let timeUp = false;
   const onAbort = () => controller.abort();

@@ -72,8 +72,6 @@ export class RunpodSource implements Source {
     return { job, signal: new AbortController().signal };
   }
 
-  progress(): void {}
-
   async deliver({ job }: Lease, result: TerminalResult, { signal }: { signal: AbortSignal }): Promise<Delivery> {
     const url = withQuery(fillTemplate(this.#parts.config.doneUrl, this.#identity, job.id), { isStream: "false" });
     const onRetry = (message: string, retryInMs: number) => this.#parts.emit({ type: "source.failed", source: this.name, message, retryInMs });
@@ -108,9 +106,7 @@ export class RunpodSource implements Source {
     const common = { id, source: this.name, receivedAt: Date.now() };
     this.#held.add(id);
     this.#waiting.push(
-      envelope.type === "job"
-        ? { ...common, input: envelope.input, extra: envelope.extra }
-        : { ...common, input: null, extra: {}, fault: envelope.fault },
+      envelope.type === "job" ? { ...common, input: envelope.input, extra: envelope.extra } : { ...common, input: null, extra: {}, fault: envelope.fault },
     );
   }
 
