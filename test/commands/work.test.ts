@@ -44,7 +44,8 @@ ${more}
   });
   const exited = once(child, "exit") as Promise<[number | null, NodeJS.Signals | null]>;
   const stop = async () => {
-    if (child.exitCode === null && child.signalCode === null) child.kill("SIGTERM");
+    // Not child.kill: Deno then reports the signal as the ending, whatever the child made of it.
+    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) process.kill(child.pid, "SIGTERM");
     return (await exited)[0];
   };
   return {

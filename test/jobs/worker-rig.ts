@@ -62,12 +62,9 @@ export async function startRig(engine: Engine, options: RigOptions) {
         queue.push((event as CustomEvent<StampedEvent>).detail);
         wake();
       });
-      let isOver = false;
-      signal?.addEventListener("abort", () => {
-        isOver = true;
-        wake();
-      });
-      while (!isOver) {
+      signal?.addEventListener("abort", () => wake());
+      for (;;) {
+        if (signal?.aborted) return;
         const next = queue.shift();
         if (next) yield next;
         else await new Promise<void>((resolve) => (wake = resolve));
