@@ -9,7 +9,7 @@ import { signalNumber } from "./signals.ts";
 import type { Surroundings } from "./surroundings.ts";
 
 export interface StopOptions {
-  /** ms from now; the service's own grace counts when it is shorter. Default: the service's own. */
+  /** Given when everything stops: ms from now (its own grace counts when that is shorter), and no restart under way starts it again. */
   readonly budgetMs?: number;
 }
 
@@ -37,6 +37,7 @@ export class SupervisedService implements Depended {
   #restarting: Promise<void> | undefined;
   #hasStarted = false;
   #killed = false;
+  #isClosed = false;
   #restarts = 0;
   #changed = Promise.withResolvers<void>();
 
@@ -70,7 +71,7 @@ export class SupervisedService implements Depended {
 
   /** Begins to run; does nothing while it runs already. */
   start(): void {
-    if (this.#run) return;
+    if (this.#run || this.#isClosed) return;
     const stop = new AbortController();
     const kill = new AbortController();
     this.#hasStarted = false;
@@ -84,6 +85,7 @@ export class SupervisedService implements Depended {
 
   /** Ends the child and its family, or calls off what it waits for. Resolves when nobody is left. */
   async stop({ budgetMs = Number.POSITIVE_INFINITY }: StopOptions = {}): Promise<StopOutcome> {
+    if (Number.isFinite(budgetMs)) this.#isClosed = true;
     const run = this.#run;
     if (!run) return { killed: false, cutShort: false };
     const timer = setTimeout(() => run.kill.abort(), Math.max(0, Math.min(budgetMs, this.spec.stop.graceMs)));

@@ -81,6 +81,22 @@ test("services are restarted and stopped by name; several restarts at once are o
   assert.equal(rig.callers.filter(({ name }) => name === "a").length, 2);
 });
 
+test("a restart under way does not survive the stop of everything", async () => {
+  await using rig = await createRig();
+  const run = rig.run(rig.plan([rig.service("a")]));
+  const a = await rig.started("a");
+  await a.order({ ignoreTerm: true });
+  const control = connectControl(join(rig.dir, "run/control.sock"));
+  const restarted = control.restart("a").catch((error: unknown) => error);
+  await rig.until("the signal", () => a.signals[0]);
+  const stopped = run.stop();
+  await assert.rejects(control.restart("a"), isCode("supervise.stopping"));
+  await a.order({ exit: 0 });
+  assert.equal(await stopped, 0);
+  await restarted;
+  assert.equal(rig.callers.length, 1);
+});
+
 test("logs: the last lines, then what comes, each block once", async () => {
   await using rig = await createRig();
   const run = rig.run(rig.plan([rig.service("a")]));
