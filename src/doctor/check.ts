@@ -40,5 +40,8 @@ export const warning = (message: string, fix: string, facts?: Facts): Finding =>
 export const critical = (message: string, fix: string, facts?: Facts): Finding => ({ state: "critical", message, fix, ...(facts && { facts }) });
 export const notChecked = (message: string, facts?: Facts): Finding => ({ state: "not-checked", message, ...(facts && { facts }) });
 
+/** A warning that still makes what needs this check pointless. */
+export const blocking = (message: string, fix: string): Finding => ({ state: "warning", message, fix, blocks: true });
+
 /** The same finding, about one of several things. */
 export const about = (item: string, finding: Finding): Finding => ({ ...finding, item });

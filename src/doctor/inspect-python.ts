@@ -7,6 +7,8 @@ export interface PythonFacts {
   readonly version: readonly number[];
   readonly prefix: string;
   readonly isVenv: boolean;
+  /** Debian's own Python refuses pip outside a venv. */
+  readonly isExternallyManaged: boolean;
   readonly machine: string;
   /** Distribution name (lower case, dashes) → version. */
   readonly packages: Readonly<Record<string, string>>;
@@ -16,10 +18,10 @@ export interface PythonFacts {
   readonly torchCuda?: string | null;
 }
 
-export type PythonAnswer = { readonly type: "known"; readonly facts: PythonFacts } | { readonly type: "missing" | "unknown"; readonly reason: string };
+export type PythonAnswer = { readonly type: "known"; readonly facts: PythonFacts } | { readonly type: "missing"; readonly reason: string } | { readonly type: "unknown"; readonly reason: string };
 
 const script = String.raw`
-import importlib.metadata as metadata, importlib.util as util, json, os, platform, re, sys
+import importlib.metadata as metadata, importlib.util as util, json, os, platform, re, sys, sysconfig
 packages, wants = {}, None
 for one in metadata.distributions():
     name = one.metadata["Name"] if one.metadata else None
@@ -33,8 +35,11 @@ for one in metadata.distributions():
             found = re.match(r"torch\s*\(?==\s*([0-9.]+)", line)
             if found:
                 wants = found.group(1)
+venv = sys.prefix != sys.base_prefix
 answer = {"executable": sys.executable, "version": list(sys.version_info[:3]), "prefix": sys.prefix,
-          "isVenv": sys.prefix != sys.base_prefix, "machine": platform.machine(), "packages": packages, "xformersWants": wants}
+          "isVenv": venv,
+          "isExternallyManaged": not venv and os.path.exists(os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")),
+          "machine": platform.machine(), "packages": packages, "xformersWants": wants}
 spec = util.find_spec("torch")
 if spec and spec.origin:
     try:

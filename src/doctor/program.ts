@@ -20,7 +20,8 @@ const maxBytes = 4 * 1024 * 1024;
 export function runProgram(argv: readonly [string, ...string[]], { env, signal, timeoutMs = 4000 }: RunOptions): Promise<ProgramResult> {
   const [program, ...args] = argv;
   return new Promise((resolve) => {
-    const child = spawn(program, args, { env: { ...env }, stdio: ["ignore", "pipe", "pipe"], detached: true });
+    const set = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined));
+    const child = spawn(program, args, { env: set, stdio: ["ignore", "pipe", "pipe"], detached: true });
     const out: Buffer[] = [];
     const err: Buffer[] = [];
     const collect = (into: Buffer[]) => {
@@ -47,7 +48,9 @@ export function runProgram(argv: readonly [string, ...string[]], { env, signal, 
     };
     const timer = setTimeout(cut, timeoutMs);
     signal.addEventListener("abort", cut, { once: true });
-    child.once("error", (error: NodeJS.ErrnoException) => end(error.code === "ENOENT" ? { type: "missing" } : { type: "cannot-start", reason: reasonFor(error) }));
+    child.once("error", (error: NodeJS.ErrnoException) =>
+      end(error.code === "ENOENT" ? { type: "missing" } : { type: "cannot-start", reason: reasonFor(error) }),
+    );
     child.once("close", (code) => end({ type: "ended", code, stdout: Buffer.concat(out).toString("utf8"), stderr: Buffer.concat(err).toString("utf8") }));
     if (signal.aborted) cut();
   });

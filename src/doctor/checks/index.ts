@@ -1,0 +1,27 @@
+import type { Check } from "../check.ts";
+import { configChecks } from "./config.ts";
+import { diskChecks } from "./disk.ts";
+import { engineChecks } from "./engine.ts";
+import { gpuChecks } from "./gpu.ts";
+import { instanceChecks } from "./instance.ts";
+import { limitsChecks } from "./limits.ts";
+import { memoryChecks } from "./memory.ts";
+import { portsChecks } from "./ports.ts";
+import { processChecks } from "./process.ts";
+import { pythonChecks } from "./python.ts";
+import { secretsChecks } from "./secrets.ts";
+
+/** Every check, in the order of the report. */
+export const checks: readonly Check[] = [
+  ...configChecks,
+  ...gpuChecks,
+  ...pythonChecks,
+  ...engineChecks,
+  ...memoryChecks,
+  ...diskChecks,
+  ...limitsChecks,
+  ...processChecks,
+  ...portsChecks,
+  ...secretsChecks,
+  ...instanceChecks,
+];
