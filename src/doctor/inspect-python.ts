@@ -18,7 +18,10 @@ export interface PythonFacts {
   readonly torchCuda?: string | null;
 }
 
-export type PythonAnswer = { readonly type: "known"; readonly facts: PythonFacts } | { readonly type: "missing"; readonly reason: string } | { readonly type: "unknown"; readonly reason: string };
+export type PythonAnswer =
+  | { readonly type: "known"; readonly facts: PythonFacts }
+  | { readonly type: "missing"; readonly reason: string }
+  | { readonly type: "unknown"; readonly reason: string };
 
 const script = String.raw`
 import importlib.metadata as metadata, importlib.util as util, json, os, platform, re, sys, sysconfig
