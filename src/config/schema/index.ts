@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { engine } from "./engines.ts";
+import { install } from "./install.ts";
 import { duration, flag, integer, name, port, sizeBytes, text, word } from "./scalars.ts";
 import { expectation, service } from "./services.ts";
 import { sources } from "./sources.ts";
@@ -76,10 +77,12 @@ export const configSchema = z.strictObject({
   sources,
   jobs,
   results,
+  install,
 });
 
 export type Config = z.output<typeof configSchema>;
 export type { A1111EngineConfig, DiffusersEngineConfig, EngineConfig } from "./engines.ts";
+export type { ComfyuiInstallConfig } from "./install.ts";
 export type { ProbeConfig } from "./probe.ts";
 export type { ServiceConfig } from "./services.ts";
 export type { FileSourceConfig, HttpSourceConfig, RunpodSourceConfig } from "./sources.ts";
