@@ -1,9 +1,9 @@
 import { socketName } from "../src/control/protocol.ts";
 import { workerSettings } from "../src/control/worker-settings.ts";
 import { assetDirIn, unpackAssets } from "../src/engines/diffusers/unpack.ts";
-import { launchers } from "../src/engines/launchers.ts";
+import { kinds } from "../src/engines/index.ts";
 import { EventBus } from "../src/events/bus.ts";
-import { createLog, type LogFormat } from "../src/log/log.ts";
+import { createLog, resolveFormat } from "../src/log/log.ts";
 import { readFacts } from "../src/machine/facts.ts";
 import { buildPlan } from "../src/plan/build-plan.ts";
 import { useEngineAt } from "../src/plan/engine-at.ts";
@@ -33,8 +33,8 @@ export const command: Command = {
 async function start(args: Args, io: Io): Promise<number> {
   const loaded = loadFromArgs(args, io);
   const config = useEngineAt(loaded.config, textFlag(args, "engineUrl"));
-  const facts = await readFacts(factsNeeded(config, launchers), { env: io.env });
-  const logFormat = chosenFormat(config.log.format);
+  const facts = await readFacts(factsNeeded(config, kinds), { env: io.env });
+  const logFormat = resolveFormat(config.log.format);
   const assetRoot = join(config.stateDir, "assets");
   const { plan, sources } = buildPlan(config, facts, {
     profile: loaded.profile,
@@ -66,9 +66,4 @@ async function start(args: Args, io: Io): Promise<number> {
   });
   if (args.flags["json"]) io.out(`${JSON.stringify({ exitCode, timeline: timeline.stages })}\n`);
   return exitCode;
-}
-
-/** Children write to pipes and cannot see whether there is a terminal; what is decided here holds for all. */
-function chosenFormat(format: LogFormat | "auto"): LogFormat {
-  return format === "auto" ? (process.stderr.isTTY ? "pretty" : "plain") : format;
 }

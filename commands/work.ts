@@ -1,5 +1,5 @@
 import { connectControl } from "../src/control/client.ts";
-import { connectors } from "../src/engines/connectors.ts";
+import { connectorOf } from "../src/engines/index.ts";
 import type { Attempt, ConnectOptions, Engine } from "../src/engines/engine.ts";
 import { FettleError } from "../src/errors/fettle-error.ts";
 import { createLog, type LogFormat, type LogLevel } from "../src/log/log.ts";
@@ -41,7 +41,7 @@ function connectBy({ jobs, results }: WorkerSettings): (planned: PlannedEngine) 
     readAnswer: (attempt: Attempt) => createAnswerReader(attempt, { blackImages: jobs.blackImages, keepImages: results.files !== undefined }),
   };
   return (planned) => {
-    const connect = connectors[planned.kind];
+    const connect = connectorOf(planned.kind);
     if (!connect) throw new FettleError("config.invalid", `Cannot use engine ${planned.name}: nobody speaks to engines of kind ${planned.kind}.`);
     return connect(planned, options);
   };

@@ -32,9 +32,14 @@ const levels: Record<LogLevel, number> = { error: LogLevels.error, warn: LogLeve
 const words: Record<string, string> = { error: "ERROR", warn: "WARNING", success: "SUCCESS", info: "INFO", debug: "DEBUG" };
 const colours: Record<string, string> = { error: "31", warn: "33", success: "32", info: "36", debug: "90" };
 
+/** `auto` → pretty on a terminal, else plain. Children write to pipes, so it is decided once, where the terminal can be seen. */
+export function resolveFormat(format: LogFormat | "auto"): LogFormat {
+  return format === "auto" ? (process.stderr.isTTY ? "pretty" : "plain") : format;
+}
+
 export function createLog(options: LogOptions = {}): Log {
   const write = options.write ?? ((text: string) => void process.stderr.write(text));
-  const format = options.format === undefined || options.format === "auto" ? (process.stderr.isTTY ? "pretty" : "plain") : options.format;
+  const format = resolveFormat(options.format ?? "auto");
   const secrets = options.secrets ?? [];
   const consola: ConsolaInstance = createConsola({
     level: levels[options.level ?? "info"],

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { configSchema } from "../../src/config/schema/index.ts";
-import { launchers } from "../../src/engines/launchers.ts";
+import { kinds } from "../../src/engines/index.ts";
 import { launcherOf, type LaunchFacts } from "../../src/plan/launch.ts";
 
 const facts: LaunchFacts = { port: 3000, assetDir: "/assets", modelsDir: "/models", exists: () => false };
@@ -9,7 +9,7 @@ const facts: LaunchFacts = { port: 3000, assetDir: "/assets", modelsDir: "/model
 function launch(options: Record<string, unknown>, more: Partial<LaunchFacts> = {}) {
   const engine = configSchema.parse({ engines: { one: options } }).engines["one"];
   assert.ok(engine);
-  return launcherOf(launchers, engine).launch("one", engine, { ...facts, ...more });
+  return launcherOf(kinds, engine).launch("one", engine, { ...facts, ...more });
 }
 
 test("diffusers: the model, its folder and the device reach the engine", () => {

@@ -1,12 +1,12 @@
 import { configSchema } from "../../src/config/schema/index.ts";
 import { loadConfig } from "../../src/config/load.ts";
-import { launchers } from "../../src/engines/launchers.ts";
+import { kinds } from "../../src/engines/index.ts";
 import type { MachineFacts } from "../../src/machine/facts.ts";
 import { buildPlan, type Built } from "../../src/plan/build-plan.ts";
 
 export const noFacts: MachineFacts = { existing: new Set(), freePorts: [], hasCuda: false };
 
-const options = { launchers, assetDir: "/assets", selfArgv: ["/bin/fettle"], logFormat: "plain", socketName: "control.sock" } as const;
+const options = { launchers: kinds, assetDir: "/assets", selfArgv: ["/bin/fettle"], logFormat: "plain", socketName: "control.sock" } as const;
 
 /** The plan of a built-in profile with facts of the test's choice. */
 export function planOfProfile(

@@ -1,0 +1,93 @@
+import { constants, copyFileSync, mkdirSync, readFileSync, statSync } from "node:fs";
+import { dirname, extname, join, resolve } from "node:path";
+import type { EngineOutput } from "../engines/engine.ts";
+import { FettleError, reasonOf } from "../errors/fettle-error.ts";
+import { isObject } from "../jobs/envelope.ts";
+
+export interface WrittenImage {
+  readonly path: string;
+  readonly width: number;
+  readonly height: number;
+  readonly seed?: number;
+}
+
+/** What the engine said of its images, in A1111's words. */
+export interface Answer {
+  readonly parameters: unknown;
+  readonly info: unknown;
+  readonly seeds: readonly number[];
+}
+
+const extensions: Readonly<Record<string, string>> = { "image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp" };
+
+export function readAnswer({ answer }: EngineOutput): Answer {
+  const value: unknown = JSON.parse(readFileSync(answer.path, "utf8"));
+  if (!isObject(value)) return { parameters: undefined, info: undefined, seeds: [] };
+  const info = typeof value["info"] === "string" ? parse(value["info"]) : value["info"];
+  const seeds = isObject(info) && Array.isArray(info["all_seeds"]) ? info["all_seeds"] : isObject(info) ? [info["seed"]] : [];
+  return { parameters: value["parameters"], info: value["info"], seeds: seeds.filter((seed) => Number.isSafeInteger(seed)) as number[] };
+}
+
+/**
+ * Writes the images to `out`: a file name is taken as it stands (and overwritten; further images get `-1`, `-2` …), in a folder
+ * they are named `fettle-SEED-INDEX` and nothing is overwritten. A folder exists already or ends with a slash.
+ */
+export function writeImages({ images }: EngineOutput, { seeds }: Answer, { out, cwd }: { out: string | undefined; cwd: string }): WrittenImage[] {
+  const isFolder = out === undefined || out.endsWith("/") || isDirectory(resolve(cwd, out));
+  const target = resolve(cwd, out ?? ".");
+  return images.map(({ index, path, mime, width, height }) => {
+    const seed = seeds[index] ?? (images.length === 1 ? seeds[0] : undefined);
+    const to =
+      path === undefined
+        ? undefined
+        : isFolder
+          ? placeIn(target, path, `fettle-${seed ?? "image"}-${index}`, extensions[mime] ?? ".png")
+          : placeAt(numbered(target, index), path);
+    if (to === undefined) throw new Error("the answer reader kept no image");
+    return { path: to, width, height, ...(seed !== undefined && { seed }) };
+  });
+}
+
+function placeAt(to: string, from: string): string {
+  copy(from, to, 0);
+  return to;
+}
+
+/** The first free name: `NAME.png`, `NAME-2.png`, … */
+function placeIn(dir: string, from: string, name: string, extension: string): string {
+  for (let number = 1; ; number++) {
+    const to = join(dir, `${name}${number === 1 ? "" : `-${number}`}${extension}`);
+    if (copy(from, to, constants.COPYFILE_EXCL)) return to;
+  }
+}
+
+/** False when the name is taken and may not be overwritten. */
+function copy(from: string, to: string, mode: number): boolean {
+  let made = false;
+  try {
+    mkdirSync(dirname(to), { recursive: true });
+    made = true;
+    copyFileSync(from, to, mode);
+    return true;
+  } catch (error) {
+    if (made && (error as NodeJS.ErrnoException).code === "EEXIST" && mode === constants.COPYFILE_EXCL) return false;
+    throw new FettleError("result.cannot-store", `Cannot write ${to}: ${reasonOf(error)}.`, { cause: error });
+  }
+}
+
+function numbered(path: string, index: number): string {
+  const extension = extname(path);
+  return index === 0 ? path : `${path.slice(0, path.length - extension.length)}-${index}${extension}`;
+}
+
+function isDirectory(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
