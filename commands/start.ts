@@ -38,7 +38,7 @@ async function start(args: Args, io: Io): Promise<number> {
   const assetRoot = join(config.stateDir, "assets");
   const { plan, sources } = buildPlan(config, facts, {
     profile: loaded.profile,
-    launchers,
+    launchers: kinds,
     assetDir: assetDirIn(assetRoot),
     selfArgv: selfArgv(),
     logFormat,
