@@ -57,13 +57,13 @@ async function safetensorsTrouble(file: FileHandle, size: number, head: Buffer):
 
 /** Where the last tensor ends, or the trouble with the header. */
 function lastEnd(text: string): number | string {
-  let header: Record<string, { data_offsets?: unknown }>;
+  let header: Record<string, { data_offsets?: unknown } | null>;
   try {
     header = JSON.parse(text) as typeof header;
   } catch {
     return "its header is no JSON";
   }
-  const spans = Object.entries(header).flatMap(([name, one]) => (name === "__metadata__" ? [] : [one.data_offsets]));
+  const spans = Object.entries(header).flatMap(([name, one]) => (name === "__metadata__" ? [] : [one?.data_offsets]));
   const valid = spans.filter((one): one is [number, number] => Array.isArray(one) && Number.isSafeInteger(one[0]) && Number.isSafeInteger(one[1]));
   if (valid.length < spans.length) return "its header names a tensor without a place";
   valid.sort((a, b) => a[0] - b[0] || a[1] - b[1]);

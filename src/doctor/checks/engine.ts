@@ -1,5 +1,5 @@
 import { readdir } from "node:fs/promises";
-import { extname, isAbsolute, join, resolve } from "node:path";
+import { extname, join, resolve } from "node:path";
 import type { A1111EngineConfig, DiffusersEngineConfig, EngineConfig } from "../../config/schema/index.ts";
 import { modelsDirOf } from "../../plan/needs.ts";
 import { about, type Check, critical, type Finding, notChecked, ok, warning } from "../check.ts";
@@ -17,9 +17,9 @@ async function each(patient: Patient, look: (patient: Patient, engine: EngineCon
   return await Promise.all(patient.engines.map(async ([name, engine]) => about(name, await look(patient, engine, name))));
 }
 
-async function programOf({ at }: Patient, engine: EngineConfig, name: string): Promise<Finding> {
+async function programOf({ at, cwd }: Patient, engine: EngineConfig, name: string): Promise<Finding> {
   if (engine.kind === "diffusers") return ok("bundled");
-  const names = await readdir(at(engine.directory)).catch((error: NodeJS.ErrnoException) => error.code ?? "EIO");
+  const names = await readdir(at(resolve(cwd, engine.directory))).catch((error: NodeJS.ErrnoException) => error.code ?? "EIO");
   const fix = `git clone https://github.com/AUTOMATIC1111/stable-diffusion-webui ${engine.directory}, or set engines.${name}.directory`;
   if (typeof names === "string") return critical(`${engine.directory} ${names === "ENOENT" ? "does not exist" : `cannot be read (${names})`}`, fix);
   return names.includes("webui.py") ? ok(join(engine.directory, "webui.py")) : critical(`${engine.directory} holds no webui.py`, fix);
@@ -29,11 +29,12 @@ async function modelOf(patient: Patient, engine: EngineConfig, name: string): Pr
   return engine.kind === "a1111" ? await checkpointOf(patient, engine, name) : await diffusersModel(patient, engine, name);
 }
 
-async function checkpointOf({ at }: Patient, engine: A1111EngineConfig, name: string): Promise<Finding> {
+async function checkpointOf({ at, cwd }: Patient, engine: A1111EngineConfig, name: string): Promise<Finding> {
   const args = [...engine.args, ...engine.extraArgs];
   const given = valueOf(args, "--ckpt");
-  if (given !== undefined) return await weights(at(inFolder(engine.directory, given)), `Put the checkpoint there, or correct --ckpt in engines.${name}.args.`);
-  const dir = at(inFolder(engine.directory, valueOf(args, "--ckpt-dir") ?? "models/Stable-diffusion"));
+  if (given !== undefined)
+    return await weights(at(resolve(cwd, engine.directory, given)), `Put the checkpoint there, or correct --ckpt in engines.${name}.args.`);
+  const dir = at(resolve(cwd, engine.directory, valueOf(args, "--ckpt-dir") ?? "models/Stable-diffusion"));
   const files = await readdir(dir, { recursive: true }).catch(() => []);
   const models = files.filter((file) => [".safetensors", ".ckpt"].includes(extname(file)));
   if (models.length === 0) return critical(`there is no checkpoint in ${dir}, and no --ckpt`, `Put a .safetensors file into ${dir}.`);
@@ -91,8 +92,6 @@ async function weights(path: string, fix: string): Promise<Finding> {
       return critical(`${path}: ${answer.reason}`, "Delete the file and download it again.", { path });
   }
 }
-
-const inFolder = (folder: string, path: string): string => (isAbsolute(path) ? path : join(folder, path));
 
 /** The last `--name VALUE` or `--name=VALUE`. */
 function valueOf(args: readonly string[], name: string): string | undefined {

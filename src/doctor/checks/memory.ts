@@ -1,7 +1,7 @@
 import { open, stat, statfs } from "node:fs/promises";
 import { readCgroupLimits } from "../../machine/cgroup.ts";
 import { pickTcmalloc } from "../../machine/tcmalloc.ts";
-import { about, type Check, critical, type Finding, notChecked, ok, warning } from "../check.ts";
+import { about, type Check, type Finding, notChecked, ok, warning } from "../check.ts";
 import type { Patient } from "../patient.ts";
 import { troubleOf } from "../program.ts";
 import { formatBytes, gigabyte, mebibyte } from "../sizes.ts";
@@ -84,7 +84,7 @@ async function preload(patient: Patient): Promise<Finding | Finding[]> {
       );
       const trouble = troubles.filter((one) => one !== undefined).join("; ");
       const fix = who === "fettle" ? "unset LD_PRELOAD" : `Correct engines.${who}.env.LD_PRELOAD.`;
-      return about(who, trouble === "" ? ok(value) : critical(`${trouble}; every program started with it complains, and runs without it`, fix, { value }));
+      return about(who, trouble === "" ? ok(value) : warning(`${trouble}; every program started with it complains, and runs without it`, fix, { value }));
     }),
   );
 }

@@ -1,5 +1,5 @@
 import requirementsText from "../../engines/diffusers/helper/requirements.txt" with { type: "text" };
-import { join } from "node:path";
+import { resolve } from "node:path";
 import type { EngineConfig } from "../../config/schema/index.ts";
 import { about, type Check, critical, type Finding, notChecked, ok, warning } from "../check.ts";
 import type { PythonFacts } from "../inspect-python.ts";
@@ -64,9 +64,9 @@ async function packages(patient: Patient, engine: EngineConfig): Promise<Finding
 }
 
 /** Undefined when the webui's own list cannot be read. */
-async function requirementsOf({ read }: Patient, engine: EngineConfig): Promise<readonly Requirement[] | undefined> {
+async function requirementsOf({ read, cwd }: Patient, engine: EngineConfig): Promise<readonly Requirement[] | undefined> {
   if (engine.kind === "diffusers") return parseRequirements(requirementsText);
-  const text = await read(join(engine.directory, "requirements_versions.txt"));
+  const text = await read(resolve(cwd, engine.directory, "requirements_versions.txt"));
   // Its launcher installs torch by itself, so that file does not name it.
   return text === undefined ? undefined : [{ name: "torch", optional: false }, ...parseRequirements(text).filter(({ name }) => name !== "torch")];
 }
