@@ -75,8 +75,8 @@ FROM demo-base AS demo
 ARG VERSION=0.1.0 REVISION
 LABEL org.opencontainers.image.title="fettle demo" org.opencontainers.image.licenses=MIT \
       org.opencontainers.image.version=$VERSION org.opencontainers.image.revision=$REVISION
-# Inside a container loopback reaches nobody, so the job API listens on all of the container's addresses.
-ENV FETTLE_PROFILE=demo FETTLE_HTTP_LISTEN=0.0.0.0 FETTLE_STATE_DIR=/var/lib/fettle FETTLE_LOG_DIR=/var/log/fettle FETTLE_RUNTIME_DIR=/run/fettle
+# The job API stays on loopback until somebody opens it: docker run -e FETTLE_HTTP_LISTEN=0.0.0.0 -e FETTLE_API_KEY=… -p 8000:8000
+ENV FETTLE_PROFILE=demo FETTLE_STATE_DIR=/var/lib/fettle FETTLE_LOG_DIR=/var/log/fettle FETTLE_RUNTIME_DIR=/run/fettle
 USER fettle
 WORKDIR /home/fettle
 EXPOSE 8000
