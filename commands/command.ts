@@ -58,7 +58,13 @@ export function parseArgs(command: Command, argv: readonly string[]): Args | "he
   const flags = [...command.flags, ...commonFlags];
   for (const { usage, summary } of flags) declared.option(usage, summary);
   for (const example of command.examples) declared.example(`  $ ${example}`);
-  cli.help((sections) => [...sections, { title: "Exit codes", body: ["0   done", ...command.exits, "2   wrong usage or configuration", "70  a bug in fettle"].map((line) => `  ${line}`).join("\n") }]);
+  cli.help((sections) => [
+    ...sections,
+    {
+      title: "Exit codes",
+      body: ["0   done", ...command.exits, "2   wrong usage or configuration", "70  a bug in fettle"].map((line) => `  ${line}`).join("\n"),
+    },
+  ]);
   if (argv.includes("--help") || argv.includes("-h")) {
     cli.parse(["", "", command.name, "--help"], { run: false });
     return "help";

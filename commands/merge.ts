@@ -22,10 +22,7 @@ export const command: Command = {
     { usage: "--dry-run", summary: "Check everything and show what would change; write nothing" },
     { usage: "--threads <n>", summary: "Threads that compute; default: the CPUs, at most 4" },
   ],
-  examples: [
-    "fettle merge --base sdxl.safetensors --lora style.safetensors:0.8 --out merged.safetensors",
-    "fettle merge templates.json --out /models/merged",
-  ],
+  examples: ["fettle merge --base sdxl.safetensors --lora style.safetensors:0.8 --out merged.safetensors", "fettle merge templates.json --out /models/merged"],
   exits: ["1   a merge failed; its output was not written", "3   Python or numpy is missing"],
   async run(args, io) {
     const requests = requestsOf(args, io.cwd);

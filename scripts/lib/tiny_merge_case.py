@@ -20,5 +20,6 @@ save_file(
     },
     folder / "lora.safetensors",
 )
-recipe = {"templates": {"merged": {"checkpoint": "base.safetensors", "loras": [{"path": "lora.safetensors", "scale": 0.8}], "output": "/models/merged.safetensors"}}}
-(folder / "templates.json").write_text(json.dumps(recipe, indent=2), encoding="utf-8")
+loras = [{"path": "lora.safetensors", "scale": 0.8}]
+template = {"checkpoint": "base.safetensors", "loras": loras, "output": "/models/merged.safetensors"}
+(folder / "templates.json").write_text(json.dumps({"templates": {"merged": template}}, indent=2), encoding="utf-8")

@@ -62,12 +62,23 @@ export interface AnswerReader {
 
 export type AnswerVerdict =
   | { readonly type: "good"; readonly output: EngineOutput }
-  | { readonly type: "bad"; readonly code: "engine.bad-answer" | "result.bad-image"; readonly message: string; readonly details?: Readonly<Record<string, unknown>> };
+  | {
+      readonly type: "bad";
+      readonly code: "engine.bad-answer" | "result.bad-image";
+      readonly message: string;
+      readonly details?: Readonly<Record<string, unknown>>;
+    };
 
 /** An attempt's ending. A failure is a value; `retryable` says whether the same job may succeed on a second try. */
 export type AttemptResult =
   | { readonly type: "done"; readonly output: EngineOutput; readonly engineMs: number }
-  | { readonly type: "failed"; readonly code: EngineFailureCode; readonly message: string; readonly retryable: boolean; readonly details?: Readonly<Record<string, unknown>> }
+  | {
+      readonly type: "failed";
+      readonly code: EngineFailureCode;
+      readonly message: string;
+      readonly retryable: boolean;
+      readonly details?: Readonly<Record<string, unknown>>;
+    }
   | { readonly type: "cancelled" };
 
 export type EngineFailureCode =

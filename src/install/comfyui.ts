@@ -9,7 +9,10 @@ import type { StepGroup } from "./step.ts";
 const cloneLimit = 5;
 
 /** ComfyUI at a ref, its custom nodes, and one environment for all their requirements. */
-export function comfyuiSteps({ repository, ref, directory, python, nodes }: ComfyuiInstallConfig, env: Readonly<Record<string, string | undefined>>): StepGroup[] {
+export function comfyuiSteps(
+  { repository, ref, directory, python, nodes }: ComfyuiInstallConfig,
+  env: Readonly<Record<string, string | undefined>>,
+): StepGroup[] {
   const venv = { name: "ComfyUI", python, directory: join(directory, ".venv"), env };
   const folders = nodes.map(({ name }) => join(directory, "custom_nodes", name));
   const requirements = () => [directory, ...folders].map((folder) => join(folder, "requirements.txt")).filter((file) => existsSync(file));

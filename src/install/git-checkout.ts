@@ -45,7 +45,9 @@ async function bringTo(checkout: Checkout, options: StepOptions): Promise<void> 
   const git = (...args: string[]) => runProgram(["git", "-C", directory, ...args], { title: `clone ${name}`, env, ...options });
   if (!existsSync(join(directory, ".git"))) {
     if (existsSync(directory) && readdirSync(directory).length > 0) {
-      throw new FettleError("install.failed", `Cannot clone ${name}: ${directory} exists and is not a git repository.`, { hint: "Move it away, or name another directory." });
+      throw new FettleError("install.failed", `Cannot clone ${name}: ${directory} exists and is not a git repository.`, {
+        hint: "Move it away, or name another directory.",
+      });
     }
     await runProgram(["git", "init", "--quiet", directory], { title: `clone ${name}`, env, ...options });
   }

@@ -25,7 +25,9 @@ export function venvStep({ name, python, directory, env }: PythonEnv): Step {
       return existsSync(pythonOf(directory)) && (await outputOf([pythonOf(directory), "-c", ""], { signal, timeoutMs: 20_000 })) !== undefined;
     },
     async run(options) {
-      const argv = (await hasUv(options.signal)) ? ["uv", "venv", "--quiet", "--clear", "--python", python, directory] : [python, "-m", "venv", "--clear", directory];
+      const argv = (await hasUv(options.signal))
+        ? ["uv", "venv", "--quiet", "--clear", "--python", python, directory]
+        : [python, "-m", "venv", "--clear", directory];
       await runProgram(argv, { title, env, ...options });
     },
   };

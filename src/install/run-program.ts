@@ -48,7 +48,9 @@ export async function runProgram(argv: readonly string[], { title, env, cwd, sig
   splitters.stdout.flush();
   splitters.stderr.flush();
   if (ending.code === 0) return;
-  const reason = signal.aborted ? "it was interrupted" : `${argv[0]} ended with ${ending.code ?? ending.signal}${last.length > 0 ? `: ${tellingLine(last)}` : ""}`;
+  const reason = signal.aborted
+    ? "it was interrupted"
+    : `${argv[0]} ended with ${ending.code ?? ending.signal}${last.length > 0 ? `: ${tellingLine(last)}` : ""}`;
   throw new FettleError("install.failed", `Cannot ${title}: ${reason.replace(/\.$/, "")}.`, { details: { step: title, lastLines: last } });
 }
 

@@ -25,7 +25,13 @@ type HelperLine =
   | { readonly type: "plan"; readonly tensors: number; readonly changed: number; readonly sizeBytes: number; readonly coverage: readonly Coverage[] }
   | { readonly type: "progress"; readonly doneBytes: number; readonly totalBytes: number }
   | { readonly type: "done"; readonly sizeBytes: number; readonly afterMs: number; readonly sha256: Readonly<Record<string, string>> }
-  | { readonly type: "error"; readonly reason: string; readonly hint?: string | null; readonly missing?: string; readonly details?: Readonly<Record<string, unknown>> };
+  | {
+      readonly type: "error";
+      readonly reason: string;
+      readonly hint?: string | null;
+      readonly missing?: string;
+      readonly details?: Readonly<Record<string, unknown>>;
+    };
 
 /** Does one merge; the output appears whole or not at all. Throws `merge.failed` with the helper's reason. */
 export async function runMerge(request: MergeRequest, options: RunMergeOptions): Promise<MergeReport> {
@@ -63,7 +69,15 @@ async function converse(argv: readonly string[], { env, signal, onProgress }: Ru
     else if (line.type === "progress") onProgress?.(line.doneBytes, line.totalBytes);
     else talk.failure = toError(line, argv[0] ?? "");
   };
-  const lines = new LineSplitter((block) => block.toString("utf8").split("\n").filter(Boolean).forEach((text) => take(JSON.parse(text) as HelperLine)), { maxBytes: 16_000_000 });
+  const lines = new LineSplitter(
+    (block) =>
+      block
+        .toString("utf8")
+        .split("\n")
+        .filter(Boolean)
+        .forEach((text) => take(JSON.parse(text) as HelperLine)),
+    { maxBytes: 16_000_000 },
+  );
   const spawned = await spawnChild({
     argv,
     env: Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined)),
@@ -73,7 +87,8 @@ async function converse(argv: readonly string[], { env, signal, onProgress }: Ru
       return undefined;
     },
   });
-  if (spawned.type === "spawn-failed") throw new FettleError("machine.missing-program", `Cannot merge: ${spawned.reason}.`, { hint: "Install Python 3, or name one with FETTLE_PYTHON." });
+  if (spawned.type === "spawn-failed")
+    throw new FettleError("machine.missing-program", `Cannot merge: ${spawned.reason}.`, { hint: "Install Python 3, or name one with FETTLE_PYTHON." });
   const { child } = spawned;
   // SIGTERM lets the helper remove its unfinished file.
   const end = () => tell(-child.pid, "SIGTERM");
@@ -94,7 +109,10 @@ function unpackHelper(root: string): string {
 }
 
 function toError({ reason, hint, missing, details }: Extract<HelperLine, { type: "error" }>, python: string): FettleError {
-  if (missing !== undefined) return new FettleError("machine.missing-program", `Cannot merge: ${reason}.`, { hint: `Run \`${python} -m pip install ${missing}\`, or name another Python with FETTLE_PYTHON.` });
+  if (missing !== undefined)
+    return new FettleError("machine.missing-program", `Cannot merge: ${reason}.`, {
+      hint: `Run \`${python} -m pip install ${missing}\`, or name another Python with FETTLE_PYTHON.`,
+    });
   return failed(reason, hint ?? undefined, details);
 }
 

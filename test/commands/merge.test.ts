@@ -90,9 +90,17 @@ test("failures have codes and leave nothing behind", () => {
   assert.deepEqual(failing(["missing.json"]), [2, "merge.invalid-recipe"]);
   assert.deepEqual(failing(["--base", base]), [2, "cli.bad-value"]);
   assert.deepEqual(failing(merge(base, lora), { FETTLE_PYTHON: "/no/such/python" }), [3, "machine.missing-program"]);
-  assert.deepEqual(readdirSync(folder).filter((name) => name.startsWith("never")), []);
+  assert.deepEqual(
+    readdirSync(folder).filter((name) => name.startsWith("never")),
+    [],
+  );
 });
 
 test("every file of the helper travels inside the binary", () => {
-  assert.deepEqual(Object.keys(helperFiles).toSorted(), readdirSync(helper).filter((name) => name.endsWith(".py")).toSorted());
+  assert.deepEqual(
+    Object.keys(helperFiles).toSorted(),
+    readdirSync(helper)
+      .filter((name) => name.endsWith(".py"))
+      .toSorted(),
+  );
 });

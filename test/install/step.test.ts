@@ -19,7 +19,13 @@ test("a group runs its steps beside each other, up to its limit; the next group 
     running--;
   };
   const later = step("later", async () => assert.equal(running, 0));
-  const reports = await runSteps([{ limit: 2, steps: [step("a", wait), step("b", wait), step("c", wait)] }, { limit: 1, steps: [later] }], { signal: never });
+  const reports = await runSteps(
+    [
+      { limit: 2, steps: [step("a", wait), step("b", wait), step("c", wait)] },
+      { limit: 1, steps: [later] },
+    ],
+    { signal: never },
+  );
   assert.equal(most, 2);
   assert.deepEqual(reports.map(({ title }) => title).toSorted(), ["a", "b", "c", "later"]);
 });

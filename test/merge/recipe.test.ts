@@ -27,7 +27,14 @@ function mistakeOf(text: string): FettleError {
 }
 
 test("a recipe gives one request per template that has LoRAs", () => {
-  const templates = { anime: { checkpoint: "base.safetensors", steps: 24, loras: [{ path: "a.safetensors", scale: 0.8 }, "/abs/b.safetensors", { path: "c.safetensors", scale: 0.5, te: 0 }] }, plain: { checkpoint: "base.safetensors" } };
+  const templates = {
+    anime: {
+      checkpoint: "base.safetensors",
+      steps: 24,
+      loras: [{ path: "a.safetensors", scale: 0.8 }, "/abs/b.safetensors", { path: "c.safetensors", scale: 0.5, te: 0 }],
+    },
+    plain: { checkpoint: "base.safetensors" },
+  };
   const wanted = [
     {
       name: "anime",

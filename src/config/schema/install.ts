@@ -26,6 +26,9 @@ const comfyui = z.strictObject({
 });
 
 /** What `fettle install` bakes into an image. */
-export const install = z.strictObject({ comfyui: comfyui.optional().meta({ description: "ComfyUI at a ref, with its custom nodes, in an environment of its own." }) }).prefault({}).meta({ description: "What `fettle install` puts in place." });
+export const install = z
+  .strictObject({ comfyui: comfyui.optional().meta({ description: "ComfyUI at a ref, with its custom nodes, in an environment of its own." }) })
+  .prefault({})
+  .meta({ description: "What `fettle install` puts in place." });
 
 export type ComfyuiInstallConfig = z.output<typeof comfyui>;
