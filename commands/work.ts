@@ -6,6 +6,8 @@ import { createLog, type LogFormat, type LogLevel } from "../src/log/log.ts";
 import type { WorkerSettings } from "../src/control/protocol.ts";
 import type { PlannedEngine } from "../src/plan/plan.ts";
 import { createAnswerReader } from "../src/results/answer-reader.ts";
+import { createSinks } from "../src/results/sinks/index.ts";
+import { storeIn } from "../src/worker/store-step.ts";
 import { runWorker } from "../src/worker/worker.ts";
 import type { Command } from "./command.ts";
 
@@ -29,16 +31,18 @@ export const command: Command = {
       ...(env["FETTLE_LOG_LEVEL"] && { level: env["FETTLE_LOG_LEVEL"] as LogLevel }),
       secrets: [runpod?.apiKey, http?.apiKey].filter((key) => key !== undefined),
     });
-    return await runWorker({ control, settings, snapshot, log, connect: connectBy(settings), steps: [], stop: signal });
+    const sinks = createSinks(settings.results);
+    const connect = connectBy(settings, { keepImages: sinks.some(({ wantsFiles }) => wantsFiles) });
+    return await runWorker({ control, settings, snapshot, log, connect, steps: sinks.map(storeIn), stop: signal });
   },
 };
 
 /** Connects the engines of the plan by their kind; answers are read, spooled and checked by results/. */
-function connectBy({ jobs, results }: WorkerSettings): (planned: PlannedEngine) => Engine {
+function connectBy({ jobs }: WorkerSettings, { keepImages }: { keepImages: boolean }): (planned: PlannedEngine) => Engine {
   const options: ConnectOptions = {
     timeoutMs: jobs.timeout,
     retry: { tries: jobs.retry.tries, backoffMs: jobs.retry.backoff },
-    readAnswer: (attempt: Attempt) => createAnswerReader(attempt, { blackImages: jobs.blackImages, keepImages: results.files !== undefined }),
+    readAnswer: (attempt: Attempt) => createAnswerReader(attempt, { blackImages: jobs.blackImages, keepImages }),
   };
   return (planned) => {
     const connect = connectorOf(planned.kind);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -118,10 +118,12 @@ test("A file's job runs once and fettle ends with its outcome", { timeout: 60_00
   ] as const) {
     const job = join(mkdtempSync(join(tmpdir(), "fettle-file-")), "test_input.json");
     writeFileSync(job, JSON.stringify({ input }));
-    await using fettle = await startFettle(engine.url, `{ file: { enabled: true, path: ${job} } }`);
+    const images = join(job, "..", "images");
+    await using fettle = await startFettle(engine.url, `{ file: { enabled: true, path: ${job} } }`, { more: `results: { files: { dir: ${images} } }` });
     assert.equal((await fettle.exited)[0], code);
     const written = JSON.parse(readFileSync(job.replace("input", "output"), "utf8")) as Record<string, unknown>;
     assert.deepEqual(Object.keys(written), [key]);
+    assert.equal(existsSync(images) ? readdirSync(images).length : 0, code === 0 ? 1 : 0);
     rmSync(join(job, ".."), { recursive: true, force: true });
   }
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { startRunpodPlatform } from "../doubles/runpod-platform.ts";
-import { createScriptedEngine, untilInterrupted } from "./scripted-engine.ts";
+import { createScriptedEngine, doneWith, untilInterrupted } from "./scripted-engine.ts";
 import { limit, runpodConfig, startRig } from "./worker-rig.ts";
 
 test("A job is taken, run and answered with the engine's own words", async () => {
@@ -74,4 +74,41 @@ test("Pings begin at once, name the jobs held and go on while a job runs", async
   await platform.waitForPing((query) => query.get("job_id") === "held", limit());
   await rig.shutDown();
   assert.deepEqual(platform.violations, []);
+});
+
+test("An id that is handed out again runs once while it is held, and is answered again with the same bytes afterwards", async () => {
+  await using platform = await startRunpodPlatform();
+  const engine = createScriptedEngine("engine", 2);
+  const gate = Promise.withResolvers<void>();
+  engine.script = async (attempt) => {
+    await gate.promise;
+    return doneWith(attempt, `{"images":["${engine.attempts.length}"]}`);
+  };
+  await using rig = await startRig(engine, { sources: { runpod: { ...runpodConfig(platform.env()), concurrency: 2 } } });
+  platform.submit({ id: "twice", input: {} });
+  await engine.facts.until("it runs", () => engine.attempts[0], limit());
+  platform.submit({ id: "twice", input: {} });
+  await rig.untilLine(/handed out again/);
+  gate.resolve();
+  await platform.waitForResult("twice", limit());
+  platform.submit({ id: "twice", input: {} });
+  await platform.waitFor("a second post", () => platform.results("twice")[1], limit());
+  await rig.shutDown();
+  assert.equal(engine.attempts.length, 1);
+  assert.deepEqual(platform.summary().differing, []);
+});
+
+test("A failed job that is handed out again gets another run", async () => {
+  await using platform = await startRunpodPlatform();
+  const engine = createScriptedEngine();
+  engine.script = (attempt) =>
+    engine.attempts.length > 1 ? doneWith(attempt, "{}") : { type: "failed", code: "engine.failed", message: "Cannot run the job: once.", retryable: false };
+  await using rig = await startRig(engine, { sources: { runpod: runpodConfig(platform.env()) } });
+  platform.submit({ id: "again", input: {} });
+  assert.match((await platform.waitForResult("again", limit())).text ?? "", /engine\.failed/);
+  platform.submit({ id: "again", input: {} });
+  const second = await platform.waitFor("a second post", () => platform.results("again")[1], limit());
+  assert.equal(second.text, '{"output":{}}');
+  await rig.shutDown();
+  assert.equal(engine.attempts.length, 2);
 });

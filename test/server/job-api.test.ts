@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 import { createScriptedEngine, doneWith, untilInterrupted } from "../jobs/scripted-engine.ts";
 import { httpConfig, limit, startRig } from "../jobs/worker-rig.ts";
@@ -159,4 +161,16 @@ test("A large result comes through whole", async () => {
   await using rig = await startRig(engine, { sources: { http: httpConfig() } });
   const { json } = await ask(`${await rig.untilListening()}/runsync`, { input: {} });
   assert.equal((json["output"] as { images: string[] }).images[0], image);
+});
+
+test("A result is kept for as long as configured, then its job is unknown", async () => {
+  await using rig = await startRig(createScriptedEngine(), { sources: { http: httpConfig() }, jobs: { keepResults: 300 } });
+  const url = await rig.untilListening();
+  const { json } = await ask(`${url}/runsync`, { input: {} });
+  assert.equal((await ask(`${url}/status/${json["id"]}`)).json["status"], "COMPLETED");
+  for (;;) {
+    const { status } = await ask(`${url}/status/${json["id"]}`);
+    if (status === 404) break;
+  }
+  assert.deepEqual(readdirSync(join(rig.stateDir, "results")), []);
 });
