@@ -62,6 +62,7 @@ export function drawReport(rows: readonly Row[], samples: RunpodSamples, plan: R
     ...lines,
     "",
     `${plan.rounds} interleaved rounds; concurrency 1 but 4 for the 15 MB results; for SIGTERM the platform holds a poll ${plan.holdMs / 1000} s (the SDK itself cuts at 90 s).`,
+    "Run it on a quiet machine: PSS splits pages with every other Python or fettle that runs, and each durable write waits for the disk.",
     "Idle PSS by process, first round:",
     ...memory,
     ...[...new Set(samples.notes)].map((note) => `Note: ${note}`),

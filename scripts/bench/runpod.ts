@@ -132,7 +132,8 @@ async function measureLatency(platform: RunpodPlatform, worker: Worker, samples:
   samples.throughputPerS.push((jobs / ((posted.at(-1) ?? 0) - (handed[0] ?? 0))) * 1000);
   await platform.waitForHeldTake(limit(60_000));
   const takes = platform.calls("job-take").map((take) => take.arrivedAtMs);
-  samples.nextTakeMs.push(...posted.map((at) => (takes.find((take) => take > at) ?? Number.NaN) - at));
+  // The take that follows a hand-out is the worker's next one; below 0 when it came while the result was still on its way.
+  samples.nextTakeMs.push(...posted.map((at, index) => (takes.find((take) => take > (handed[index] ?? 0)) ?? Number.NaN) - at));
 }
 
 /** Four results of 15 MB, all posted and none yet answered: each worker still owns all four. */
