@@ -189,7 +189,12 @@ export class SourceLoop {
         message: `Cannot store the result: ${reasonOf(error)}.`,
       };
       log.error(failure.message, { job: held.row.id });
-      result = finisher.fail(held.row, failure);
+      try {
+        result = finisher.fail(held.row, failure);
+      } catch {
+        // Not even that fits on the disk: the caller is told without the journal's help.
+        this.#refuse(held.lease, failure.message);
+      }
     }
     held.onSlotFree();
     if (result) await this.#deliver(held, result);
