@@ -1,4 +1,4 @@
-import { constants, copyFileSync, mkdirSync, readFileSync, statSync } from "node:fs";
+import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname, extname, join, resolve } from "node:path";
 import type { EngineOutput } from "../engines/engine.ts";
 import { FettleError, reasonOf } from "../errors/fettle-error.ts";
@@ -49,7 +49,7 @@ export function writeImages({ images }: EngineOutput, { seeds }: Answer, { out, 
 }
 
 function placeAt(to: string, from: string): string {
-  copy(from, to, 0);
+  write(to, from, "w");
   return to;
 }
 
@@ -57,20 +57,20 @@ function placeAt(to: string, from: string): string {
 function placeIn(dir: string, from: string, name: string, extension: string): string {
   for (let number = 1; ; number++) {
     const to = join(dir, `${name}${number === 1 ? "" : `-${number}`}${extension}`);
-    if (copy(from, to, constants.COPYFILE_EXCL)) return to;
+    if (write(to, from, "wx")) return to;
   }
 }
 
-/** False when the name is taken and may not be overwritten. */
-function copy(from: string, to: string, mode: number): boolean {
-  let made = false;
+/** False when the name is taken and may not be overwritten (`wx`). Deno gives no code for an exclusive copy, so it is a write. */
+function write(to: string, from: string, flag: "w" | "wx"): boolean {
+  let hasFolder = false;
   try {
     mkdirSync(dirname(to), { recursive: true });
-    made = true;
-    copyFileSync(from, to, mode);
+    hasFolder = true;
+    writeFileSync(to, readFileSync(from), { flag });
     return true;
   } catch (error) {
-    if (made && (error as NodeJS.ErrnoException).code === "EEXIST" && mode === constants.COPYFILE_EXCL) return false;
+    if (hasFolder && flag === "wx" && (error as NodeJS.ErrnoException).code === "EEXIST") return false;
     throw new FettleError("result.cannot-store", `Cannot write ${to}: ${reasonOf(error)}.`, { cause: error });
   }
 }
