@@ -28,7 +28,8 @@ export class SourceLoop {
   readonly #parts: SourceLoopParts;
   readonly #source: Source;
   readonly #carried = new Set<Promise<void>>();
-  readonly #heldKeys = new Set<number>();
+  /** By journal key: what is here now, and its end. */
+  readonly #held = new Map<number, Promise<void>>();
   #running = 0;
   #wake: (() => void) | undefined;
 
@@ -139,8 +140,19 @@ export class SourceLoop {
   /** The same id again: still held here, or finished before. */
   #repeat(lease: Lease, row: JournalRow, envelope: string): void {
     const { journal, log } = this.#parts;
-    if (row.state === "accepted" || row.state === "running" || this.#heldKeys.has(row.key)) {
+    const held = this.#held.get(row.key);
+    if (row.status === null) {
       log.warn(`Job ${row.id} was handed out again while it is here; it runs once.`, { job: row.id });
+      return;
+    }
+    if (held) {
+      // Its result is on the way, but may have arrived before this second request for it: answer that one too, afterwards.
+      const later = held.then(() => {
+        this.#carried.delete(later);
+        this.#repeat(lease, journal.find(row.source, row.id) ?? row, envelope);
+        this.#wake?.();
+      });
+      this.#carried.add(later);
       return;
     }
     if (this.#source.onRepeat === "deliver" && row.status === "COMPLETED") return this.#carry(lease, row);
@@ -156,7 +168,6 @@ export class SourceLoop {
 
   #carry(lease: Lease, row: JournalRow, slot?: Slot): void {
     const { emit } = this.#parts;
-    this.#heldKeys.add(row.key);
     this.#running += 1;
     let runs = true;
     const onSlotFree = () => {
@@ -171,11 +182,12 @@ export class SourceLoop {
       .finally(() => {
         onSlotFree();
         slot?.release();
-        this.#heldKeys.delete(row.key);
+        this.#held.delete(row.key);
         this.#carried.delete(carried);
         this.#wake?.();
       });
     this.#carried.add(carried);
+    this.#held.set(row.key, carried);
   }
 
   async #toItsEnd(held: Held): Promise<void> {
