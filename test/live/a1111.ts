@@ -10,7 +10,7 @@ import type { AttemptResult, Engine, Progress } from "../../src/engines/engine.t
 import { connect, say } from "../engines/sdapi/connection.ts";
 import { makeAttempt } from "../fixtures/sdapi-answer.ts";
 import { type Instance, startInstance } from "./instance.ts";
-import { lacks, shapeOf } from "./shape.ts";
+import { lacks, shapeOf } from "./answer-shape.ts";
 
 const never = new AbortController().signal;
 const small = { prompt: "a lighthouse", steps: 4, width: 64, height: 64, seed: 7 };

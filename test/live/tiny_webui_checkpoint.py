@@ -32,7 +32,8 @@ def write_text_encoder(folder: Path) -> None:
     words = [*letters, *(letter + "</w>" for letter in letters), *("".join(merge.split()) for merge in merges)]
     vocabulary = {word: index for index, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
     end = "<|endoftext|>"
-    tokenizer = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "bos_token": "<|startoftext|>", "eos_token": end, "unk_token": end, "pad_token": end}
+    tokens = {"bos_token": "<|startoftext|>", "eos_token": end, "unk_token": end, "pad_token": end}
+    tokenizer = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, **tokens}
     config = {
         "architectures": ["CLIPTextModel"],
         "model_type": "clip_text_model",
