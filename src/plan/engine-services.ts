@@ -63,7 +63,7 @@ function addTask(draft: Draft, services: Service[], engine: EngineConfig, task: 
     env: { ...task.env, ...engine.env },
     dependsOn: [],
     restart: taskRestart,
-    essential: false,
+    essential: engine.essential,
     stop: { signal: "SIGTERM", graceMs: 2000 },
     console: engine.console,
     ...draft.files(task.name),

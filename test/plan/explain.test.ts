@@ -6,7 +6,7 @@ import { planOf, planOfProfile } from "./plan-of.ts";
 
 test("the table shows every service with its wave, command and readiness", () => {
   const text = explainPlan(planOfProfile("demo").plan);
-  assert.match(text, /^2 +diffusers +engine +diffusers-model completed +GET http:\/\/127\.0\.0\.1:3000\/internal\/ready every 200ms +always$/m);
+  assert.match(text, /^2 +diffusers +engine +diffusers-model completed +GET http:\/\/127\.0\.0\.1:3000\/internal\/ready every 200ms +always, essential$/m);
   assert.match(text, /^1 +worker +worker +- +127\.0\.0\.1:8000 accepts every 50ms +always, essential$/m);
   assert.match(text, /python3 -u \/assets\/engine\.py --host 127\.0\.0\.1 --port 3000/);
 });
