@@ -27,8 +27,8 @@ export async function readProgress(base: Base, { signal }: { signal: AbortSignal
     // A1111 counts -1 from a job's begin until it knows its batches; the other fields linger after a job's end.
     isBusy: (typeof count === "number" && count !== 0) || (typeof queued === "number" && queued > 0),
     fraction: typeof progress === "number" ? Math.min(1, Math.max(0, progress)) : 0,
-    ...(typeof step === "number" ? { step } : {}),
-    ...(typeof steps === "number" ? { steps } : {}),
+    // 0 steps: the job runs, but its sampling has not begun.
+    ...(typeof step === "number" && typeof steps === "number" && steps > 0 ? { step, steps } : {}),
     ...(typeof eta === "number" && eta > 0 ? { etaMs: Math.round(eta * 1000) } : {}),
   };
 }
