@@ -16,7 +16,7 @@ const usage = `bun scripts/bench/index.ts [runpod] --python PATH [options]
   --fettle PATH   the binary, or a .ts file to run with this runtime (default dist/fettle)
   --quick         a fifth of the jobs, about a minute and a half
   --jobs N        backlog jobs in all (200)      --idle-jobs N   jobs into an idle poll (40)
-  --rounds N      interleaved rounds (4)         --waves N       waves of four 15 MB results (4)
+  --rounds N      interleaved rounds (2)         --waves N       waves of four 15 MB results (4)
   --hold SECONDS  held poll for SIGTERM, at most 20 (20)
   --keep          keep the workers' logs and print where
   --json          print one JSON value`;
@@ -50,7 +50,7 @@ async function runpod(): Promise<number> {
   const sdk = sdkVersion(flags.python);
   if (!sdk) return (say(`${flags.python} cannot import runpod and requests; name a Python that can with --python.`), 2);
   if (!isThere(flags.fettle)) return (say(`There is no ${flags.fettle}; build it with scripts/build, or name one with --fettle.`), 2);
-  const [jobs, idleJobs, rounds, waves] = flags.quick ? [40, 8, 2, 2] : [200, 40, 4, 4];
+  const [jobs, idleJobs, rounds, waves] = flags.quick ? [40, 8, 2, 2] : [200, 40, 2, 4];
   const plan = {
     jobs: Number(flags.jobs ?? jobs),
     idleJobs: Number(flags["idle-jobs"] ?? idleJobs),

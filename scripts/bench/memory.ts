@@ -1,6 +1,6 @@
 /** Memory of a process tree as Linux counts it: the proportional set size (PSS), where shared pages are split among their users. */
 import { spawn } from "node:child_process";
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 const mib = 1024;
@@ -31,6 +31,21 @@ export function treePssMib(root: number, tree = processTree(root)): number {
 /** Each process of the tree with its own PSS, to see who holds what. */
 export function pssByProcess(root: number): { pid: number; command: string; pssMib: number }[] {
   return processTree(root).map((pid) => ({ pid, command: commandOf(pid), pssMib: readKib(`/proc/${pid}/smaps_rollup`, "Pss") / mib }));
+}
+
+/** Processes outside the tree that run the same program: they share its pages, so the tree's PSS reads lower than it is. */
+export function strangersSharing(root: number): number {
+  const program = programOf(String(root));
+  const tree = new Set(processTree(root).map(String));
+  return readdirSync("/proc").filter((name) => /^\d+$/.test(name) && !tree.has(name) && programOf(name) === program).length;
+}
+
+function programOf(pid: string): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/exe`);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Seconds of CPU the tree has used so far. */

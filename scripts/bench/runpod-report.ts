@@ -49,7 +49,7 @@ export function drawReport(rows: readonly Row[], samples: RunpodSamples, plan: R
     `${row.name} [${row.unit}]`,
     drawQuantiles(row.fettle),
     drawQuantiles(row.sdk),
-    row.ratio < 1 ? `1/${short(1 / row.ratio)}` : short(row.ratio),
+    drawRatio(row.ratio),
     row.target,
     row.met === null ? "" : row.met ? "✓" : "✗",
   ]);
@@ -67,6 +67,12 @@ export function drawReport(rows: readonly Row[], samples: RunpodSamples, plan: R
     ...memory,
     ...[...new Set(samples.notes)].map((note) => `Note: ${note}`),
   ].join("\n");
+}
+
+/** Below zero: fettle's next take goes out before the result has arrived. */
+function drawRatio(ratio: number): string {
+  if (ratio <= 0) return "≤ 0";
+  return ratio < 1 ? `1/${short(1 / ratio)}` : short(ratio);
 }
 
 function drawQuantiles({ median, p90, p99, count }: Quantiles): string {

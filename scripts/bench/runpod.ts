@@ -5,7 +5,7 @@
 import { type NoopEngine, startNoopEngine } from "../../test/doubles/noop-engine.ts";
 import { type RunpodPlatform, startRunpodPlatform } from "../../test/doubles/runpod-platform.ts";
 import { seededDice } from "../../test/doubles/runpod-faults.ts";
-import { pssByProcess, treeCpuSeconds, treePssMib, watchPss } from "./memory.ts";
+import { pssByProcess, strangersSharing, treeCpuSeconds, treePssMib, watchPss } from "./memory.ts";
 import { type Programs, type SideName, startWorker, type Worker } from "./sides.ts";
 import { median } from "./stats.ts";
 
@@ -41,6 +41,8 @@ export async function benchRunpod(programs: Programs, plan: RunpodPlan, say: (li
       const shape = { concurrency: 1, sigtermHoldMs: round === 0 ? plan.holdMs : undefined };
       await withWorker(side, programs, engine, shape, result, async (platform, worker) => {
         await measureLatency(platform, worker, result[side], share(plan.jobs, round), share(plan.idleJobs, round), round);
+        const strangers = strangersSharing(worker.pid);
+        if (strangers > 0) result.notes.push(`${side}: other processes ran the same program meanwhile, so its PSS reads lower than it is`);
         if (round > 0) return;
         result.pss[side] = pssByProcess(worker.pid).map(({ command, pssMib }) => ({ command: command.slice(0, 80), pssMib }));
       });
@@ -138,7 +140,8 @@ async function measureLatency(platform: RunpodPlatform, worker: Worker, samples:
 
 /** Four results of 15 MB, all posted and none yet answered: each worker still owns all four. */
 async function measureLarge(platform: RunpodPlatform, worker: Worker, samples: Samples, waves: number, round: number) {
-  await platform.waitForHeldTake(limit(60_000));
+  const first = await platform.waitForHeldTake(limit(60_000));
+  samples.startToTakeMs.push(first.arrivedAtMs - worker.startedAtMs);
   for (let wave = 0; wave < waves; wave += 1) {
     const ids = [0, 1, 2, 3].map((index) => `large-${round}-${wave}-${index}`);
     const gate = platform.holdAnswers("job-done");
