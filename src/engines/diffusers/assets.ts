@@ -3,6 +3,7 @@
 import api from "./helper/api.py" with { type: "text" };
 import argumentsFile from "./helper/arguments.py" with { type: "text" };
 import checkpoints from "./helper/checkpoints.py" with { type: "text" };
+import clipVocabulary from "./helper/clip_vocabulary.py" with { type: "text" };
 import core from "./helper/core.py" with { type: "text" };
 import delivery from "./helper/delivery.py" with { type: "text" };
 import description from "./helper/description.py" with { type: "text" };
@@ -26,7 +27,7 @@ import singleFile from "./helper/single_file.py" with { type: "text" };
 import task from "./helper/task.py" with { type: "text" };
 import tinyLayout from "./helper/tiny_layout.py" with { type: "text" };
 import tinyModel from "./helper/tiny_model.py" with { type: "text" };
-import tokenizerSearch from "./helper/tokenizer_search.py" with { type: "text" };
+import clipMerges from "./helper/clip_merges.txt" with { type: "text" };
 import requirements from "./helper/requirements.txt" with { type: "text" };
 
 /** File name → text: all of helper/. */
@@ -34,6 +35,8 @@ export const assets: Readonly<Record<string, string>> = {
   "api.py": api,
   "arguments.py": argumentsFile,
   "checkpoints.py": checkpoints,
+  "clip_merges.txt": clipMerges,
+  "clip_vocabulary.py": clipVocabulary,
   "core.py": core,
   "delivery.py": delivery,
   "description.py": description,
@@ -57,6 +60,5 @@ export const assets: Readonly<Record<string, string>> = {
   "task.py": task,
   "tiny_layout.py": tinyLayout,
   "tiny_model.py": tinyModel,
-  "tokenizer_search.py": tokenizerSearch,
   "requirements.txt": requirements,
 };

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import io
 import json
-import os
 import shutil
 import struct
 import subprocess
@@ -15,7 +13,6 @@ import tempfile
 import unittest
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from engine_process import HELPER, SMALL, EngineProcess, make_model, shared_engine, workplace
 
@@ -29,7 +26,6 @@ import checkpoints
 import single_file
 import tiny_layout
 import tiny_model
-import tokenizer_search
 
 
 def picture(answer: Any) -> Image.Image:
@@ -203,32 +199,17 @@ class Offline(unittest.TestCase):
     def setUp(self) -> None:
         self.folder = Path(tempfile.mkdtemp(dir=workplace()))
         self.addCleanup(shutil.rmtree, self.folder, True)
-        patch = mock.patch.dict(os.environ, {"HF_HOME": str(self.folder / "hub-home")})
-        patch.start()
-        self.addCleanup(patch.stop)
-        os.environ.pop("HF_HUB_CACHE", None)
 
     def write(self, kind: str, **more: Any) -> Path:
         out = self.folder / kind
-        single_file.write_config_folder(out, Path("/models/real.safetensors"), kind, self.SHAPES[kind] | more, None, [])
+        single_file.write_config_folder(out, Path("/models/real.safetensors"), kind, self.SHAPES[kind] | more)
         return out
-
-    def put_vocabulary_in_the_hub_cache(self) -> None:
-        place = self.folder / "hub-home" / "hub" / "models--openai--clip-vit-large-patch14" / "snapshots" / "abc"
-        place.mkdir(parents=True)
-        (place / "vocab.json").write_text(json.dumps({f"t{index}": index for index in range(49408)}))
-        (place / "merges.txt").write_text("#version: 0.2\n")
-
-    def test_without_a_vocabulary_the_error_says_what_to_do(self) -> None:
-        with mock.patch.object(tokenizer_search, "_PACKAGES", ()), self.assertRaisesRegex(checkpoints.UnusableModelError, "no tokenizer.*--config-dir"):
-            self.write("sdxl")
 
     def test_sizes_are_those_of_the_real_models(self) -> None:
         import torch
         from diffusers import AutoencoderKL, UNet2DConditionModel
         from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-        self.put_vocabulary_in_the_hub_cache()
         expected = {"sd15": (859_520_964, [123_060_480]), "sdxl": (2_567_463_684, [123_060_480, 694_659_840])}
 
         def count(model: Any) -> int:
@@ -243,22 +224,11 @@ class Offline(unittest.TestCase):
                     self.assertEqual(count(cls(CLIPTextConfig.from_pretrained(folder / name))), size)
 
     def test_markers_in_the_checkpoint(self) -> None:
-        self.put_vocabulary_in_the_hub_cache()
         scheduler = json.loads((self.write("sdxl", v_pred=[], ztsnr=[]) / "scheduler" / "scheduler_config.json").read_text())
         self.assertEqual((scheduler["prediction_type"], scheduler["rescale_betas_zero_snr"]), ("v_prediction", True))
         nine = {"model.diffusion_model.input_blocks.0.0.weight": [320, 9, 3, 3]}
         self.assertEqual(json.loads((self.write("sd15", **nine) / "unet" / "config.json").read_text())["in_channels"], 9)
 
-    def test_vocabulary_from_a_list_of_merges(self) -> None:
-        source = self.folder / "merges.gz"
-        merges = [f"m{index} n" for index in range(tokenizer_search.CLIP_MERGES)]
-        source.write_bytes(gzip.compress("\n".join(["#header", *merges, "one more", ""]).encode()))
-        tokenizer_search.write_from_merges(source, self.folder / "made")
-        vocabulary = json.loads((self.folder / "made" / "vocab.json").read_text())
-        self.assertEqual((len(vocabulary), vocabulary["!"], vocabulary["!</w>"]), (49408, 0, 256))
-        self.assertEqual((vocabulary["m0n"], vocabulary["<|startoftext|>"], vocabulary["<|endoftext|>"]), (512, 49406, 49407))
-
-    @unittest.skipUnless(tokenizer_search.find_merges(), "neither open_clip nor clip is installed")
     def test_real_vocabulary(self) -> None:
         from transformers import CLIPTokenizer
 

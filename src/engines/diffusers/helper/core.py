@@ -121,8 +121,7 @@ class Engine:
         self.unload_on_device()
         self.load_state = "loading"
         try:
-            neighbours = [other.path for other in self.catalogue.all() if other.path.is_dir()]
-            self.model = load(checkpoint, self.settings, neighbours)
+            self.model = load(checkpoint, self.settings)
         except BaseException as error:
             self.load_state, self.load_error = "failed", f"{type(error).__name__}: {error}"
             raise

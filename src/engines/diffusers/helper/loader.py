@@ -73,7 +73,7 @@ def pick_device(settings: Settings) -> tuple[Any, Any]:
     return device, torch.float16 if device.type == "cuda" else torch.float32
 
 
-def load(checkpoint: Checkpoint, settings: Settings, neighbours: list[Path]) -> LoadedModel:
+def load(checkpoint: Checkpoint, settings: Settings) -> LoadedModel:
     """Loads a checkpoint. Raises UnusableModelError with a hint when files for it are missing."""
     started = time.monotonic()
     device, dtype = pick_device(settings)
@@ -82,7 +82,7 @@ def load(checkpoint: Checkpoint, settings: Settings, neighbours: list[Path]) -> 
     if checkpoint.path.is_dir():
         pipeline = _load_directory(checkpoint, settings, dtype)
     else:
-        pipeline = _load_file(checkpoint, settings, dtype, neighbours)
+        pipeline = _load_file(checkpoint, settings, dtype)
     kind = "sdxl" if hasattr(pipeline, "text_encoder_2") else "sd15"
     checkpoint.kind = kind
     components = {name: part for name, part in pipeline.components.items() if name != "image_encoder"}
@@ -143,7 +143,7 @@ def _load_directory(checkpoint: Checkpoint, settings: Settings, dtype: Any) -> A
     )
 
 
-def _load_file(checkpoint: Checkpoint, settings: Settings, dtype: Any, neighbours: list[Path]) -> Any:
+def _load_file(checkpoint: Checkpoint, settings: Settings, dtype: Any) -> Any:
     import diffusers
 
     path = checkpoint.path
@@ -154,7 +154,7 @@ def _load_file(checkpoint: Checkpoint, settings: Settings, dtype: Any, neighbour
         folder = find_config_folder(path, kind, settings.config_dir)
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fettle-configs-")))
-            write_config_folder(folder, path, kind, shapes, settings.config_dir, neighbours)
+            write_config_folder(folder, path, kind, shapes)
         extra = {"add_watermarker": False} if kind == "sdxl" else {"safety_checker": None, "feature_extractor": None}
         return cls.from_single_file(str(path), config=str(folder), dtype=dtype, local_files_only=True, **extra)
 

@@ -1,18 +1,17 @@
 """What a single-file checkpoint needs besides its weights, all without a network: configs and tokenizers.
 
 diffusers would fetch both from the hub. Here a complete config folder is looked for (given, or of the checkpoint's own
-name beside it); failing that one is written: the configs of SD 1.x and SDXL base are known, the vocabulary is searched.
+name beside it); failing that one is written: the configs of SD 1.x and SDXL base are known, the vocabulary is bundled (clip_vocabulary.py).
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 from checkpoints import UnusableModelError
-from tokenizer_search import CLIP_SIZE, find_merges, find_tokenizer, write_from_merges
+from clip_vocabulary import CLIP_SIZE, write_vocabulary
 
 _UNET = {"_class_name": "UNet2DConditionModel", "in_channels": 4, "out_channels": 4, "layers_per_block": 2}
 _CONFIGS: dict[str, dict[str, Any]] = {
@@ -82,8 +81,8 @@ def find_config_folder(path: Path, kind: str, config_dir: Path | None) -> Path |
     return None
 
 
-def write_config_folder(folder: Path, path: Path, kind: str, shapes: dict[str, list[int]], config_dir: Path | None, neighbours: list[Path]) -> None:
-    """Writes a complete config folder for a checkpoint of known architecture; raises when no vocabulary is found."""
+def write_config_folder(folder: Path, path: Path, kind: str, shapes: dict[str, list[int]]) -> None:
+    """Writes a complete config folder for a checkpoint of known architecture; raises when its sizes are not the original's."""
     width = shapes.get(_FIRST_CONV, [0, 0])
     known = _CONFIGS[kind]["unet"]["block_out_channels"][0]
     embedding = shapes.get(_EMBEDDING[kind], [0, 0])
@@ -96,21 +95,11 @@ def write_config_folder(folder: Path, path: Path, kind: str, shapes: dict[str, l
             f"Cannot load {path.name}: its sizes ({width[0]} channels, {embedding[0]} tokens) are not those of the "
             f"original {kind} ({known}, {CLIP_SIZE}), so its configs cannot be guessed. {hint}"
         )
-    tokenizer, merges = find_tokenizer([config_dir, *neighbours] if config_dir else neighbours), find_merges()
-    if tokenizer is None and merges is None:
-        raise UnusableModelError(
-            f"Cannot load {path.name}: a single file holds no tokenizer, and CLIP's was not found (looked in "
-            f"--config-dir, beside the models, in the Hugging Face cache and in the packages open_clip and clip). {hint}"
-        )
     index: dict[str, Any] = {"_class_name": _PIPELINES[kind], "_diffusers_version": "0.30.0"}
     for number, suffix in enumerate(("", "_2") if kind == "sdxl" else ("",)):
         place = folder / f"tokenizer{suffix}"
         place.mkdir(parents=True)
-        if tokenizer is not None:
-            for name in ("vocab.json", "merges.txt"):
-                shutil.copyfile(tokenizer / name, place / name)
-        elif merges is not None:
-            write_from_merges(merges, place)
+        write_vocabulary(place)
         pad = "!" if number else "<|endoftext|>"
         specials = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
         _write(place / "tokenizer_config.json", {
