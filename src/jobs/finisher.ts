@@ -18,7 +18,7 @@ export interface Timing {
 }
 
 /** Kept delivered results may take this much of the disk together; the oldest go first. */
-const keptBytes = 512 * 1024 * 1024;
+const keptBytes = 256 * 1024 * 1024;
 const sweepEveryMs = 30_000;
 
 /** Fixes terminal results: body on disk, row in the journal, event on the bus. Also forgets delivered ones in time. */
@@ -36,9 +36,9 @@ export class Finisher {
 
   async complete(row: JournalRow, output: EngineOutput, timing: Timing): Promise<TerminalResult> {
     const bodyPath = this.#journal.bodyPath(row.key);
-    const sizeBytes = await sealOutput(bodyPath, output.answer);
+    const { sizeBytes, small } = await sealOutput(bodyPath, output.answer);
     const result: TerminalResult = { jobId: row.id, status: "COMPLETED", bodyPath, sizeBytes, ...rounded(timing) };
-    this.#journal.finish(row.key, result, Date.now());
+    this.#journal.finish(row.key, result, { at: Date.now(), body: small });
     this.#emit({ type: "job.done", job: row.id, source: row.source, engineMs: result.executionMs, sizeBytes });
     return result;
   }
@@ -46,9 +46,9 @@ export class Finisher {
   fail(row: JournalRow, failure: Failure, timing: Timing = { delayMs: 0, executionMs: 0 }): TerminalResult {
     const bodyPath = this.#journal.bodyPath(row.key);
     const status = failure.code === "job.cancelled" ? "CANCELLED" : "FAILED";
-    const sizeBytes = sealError(bodyPath, errorText(failure));
+    const { sizeBytes, small } = sealError(bodyPath, errorText(failure));
     const result: TerminalResult = { jobId: row.id, status, bodyPath, sizeBytes, code: failure.code, ...rounded(timing) };
-    this.#journal.finish(row.key, result, Date.now());
+    this.#journal.finish(row.key, result, { at: Date.now(), body: small });
     const { id: job, source } = row;
     this.#emit(status === "CANCELLED" ? { type: "job.cancelled", job, source } : { type: "job.failed", job, source, ...failure });
     return result;

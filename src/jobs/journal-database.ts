@@ -5,7 +5,7 @@ import { pause } from "../util/pause.ts";
 import type { JournalPlace } from "./journal-place.ts";
 
 /** Raised when the table changes; a journal of another version is moved aside like a broken one. */
-const schemaVersion = 1;
+const schemaVersion = 2;
 const schema = `
   CREATE TABLE IF NOT EXISTS job (
     key INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -23,6 +23,7 @@ const schema = `
     delayMs INTEGER NOT NULL DEFAULT 0,
     executionMs INTEGER NOT NULL DEFAULT 0,
     finishedAt INTEGER,
+    body BLOB,
     UNIQUE (source, id)
   ) STRICT;
   PRAGMA user_version = ${schemaVersion};`;

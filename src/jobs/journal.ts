@@ -1,7 +1,9 @@
+import { statSync } from "node:fs";
 import { join } from "node:path";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { openDatabase } from "./journal-database.ts";
 import type { JournalPlace } from "./journal-place.ts";
+import { writeSmall } from "./seal.ts";
 import type { TerminalResult, TerminalStatus } from "./terminal-result.ts";
 
 /**
@@ -39,8 +41,8 @@ export interface Accepted {
 const columns = "key, source, id, state, receivedAt, attempts, losses, engine, status, code, sizeBytes, delayMs, executionMs";
 
 /**
- * What was accepted and how far it came, in SQLite. `accept` and `finish` are on disk when they return (0.2–0.4 ms on a local disk);
- * the others survive a killed process, though not a power cut, and the next start repeats what they said.
+ * What was accepted and how far it came, in SQLite. `finish` and a promised `accept` are on disk when they return (0.2 to several ms);
+ * the others survive a killed process, though not a power cut.
  */
 export class Journal {
   readonly place: JournalPlace;
@@ -58,9 +60,16 @@ export class Journal {
     return new Journal(await openDatabase(place, options), place);
   }
 
-  /** Durable. With `engine`, the first attempt begins in the same write, which saves one per job. */
-  accept(job: { source: string; id: string; receivedAt: number }, envelope: string, engine?: string): Accepted {
-    this.#sync(true);
+  /**
+   * `isPromised`: the caller is told that the job is safe, so the disk must have it. A platform keeps its own copy until it is
+   * answered; there a row that survives our death is enough. With `engine`, the first attempt begins in the same write.
+   */
+  accept(
+    job: { source: string; id: string; receivedAt: number },
+    envelope: string,
+    { engine, isPromised = false }: { engine?: string | undefined; isPromised?: boolean } = {},
+  ): Accepted {
+    this.#sync(isPromised);
     const insert = `INSERT INTO job (source, id, receivedAt, envelope, state, attempts, engine) VALUES (?, ?, ?, ?, ?, ?, ?)
       ON CONFLICT (source, id) DO NOTHING RETURNING ${columns}`;
     const row = this.#prepare(insert).get(job.source, job.id, job.receivedAt, envelope, engine ? "running" : "accepted", engine ? 1 : 0, engine ?? null);
@@ -70,11 +79,11 @@ export class Journal {
     return { row: existing, isNew: false };
   }
 
-  /** A finished job is run once more: its former result is forgotten. Durable. */
+  /** A finished job is run once more: its former result is forgotten. */
   renew(key: number, receivedAt: number, envelope: string): void {
-    this.#sync(true);
+    this.#sync(false);
     this.#prepare(
-      `UPDATE job SET state = 'accepted', receivedAt = ?, envelope = ?, attempts = 0, losses = 0, engine = NULL, status = NULL, code = NULL, finishedAt = NULL WHERE key = ?`,
+      `UPDATE job SET state = 'accepted', receivedAt = ?, envelope = ?, attempts = 0, losses = 0, engine = NULL, status = NULL, code = NULL, body = NULL, finishedAt = NULL WHERE key = ?`,
     ).run(receivedAt, envelope, key);
   }
 
@@ -85,12 +94,12 @@ export class Journal {
     return Number(row?.["attempts"] ?? 1);
   }
 
-  /** The terminal result is fixed; its body must be on disk before. Durable. */
-  finish(key: number, result: TerminalResult, finishedAt: number): void {
+  /** The terminal result is fixed, on disk: a small body goes in with it, a large one must be there before. */
+  finish(key: number, result: TerminalResult, { at, body }: { at: number; body?: Uint8Array | undefined }): void {
     this.#sync(true);
     this.#prepare(
-      `UPDATE job SET state = 'finished', envelope = NULL, status = ?, code = ?, sizeBytes = ?, delayMs = ?, executionMs = ?, finishedAt = ? WHERE key = ?`,
-    ).run(result.status, result.code ?? null, result.sizeBytes, result.delayMs, result.executionMs, finishedAt, key);
+      `UPDATE job SET state = 'finished', envelope = NULL, status = ?, code = ?, sizeBytes = ?, delayMs = ?, executionMs = ?, finishedAt = ?, body = ? WHERE key = ?`,
+    ).run(result.status, result.code ?? null, result.sizeBytes, result.delayMs, result.executionMs, at, body ?? null, key);
   }
 
   acknowledge(key: number): void {
@@ -158,6 +167,16 @@ export class Journal {
     if (row.status === null) return undefined;
     const { id, status, code, sizeBytes, delayMs, executionMs } = row;
     return { jobId: id, status, bodyPath: this.bodyPath(row.key), sizeBytes, ...(code !== null && { code }), delayMs, executionMs };
+  }
+
+  /** Whether the result's file is whole; a small one that a power cut took is put back. */
+  hasBody(row: JournalRow): boolean {
+    const path = this.bodyPath(row.key);
+    if (statSync(path, { throwIfNoEntry: false })?.size === row.sizeBytes) return true;
+    const body = this.#prepare("SELECT body FROM job WHERE key = ?").get(row.key)?.["body"];
+    if (!(body instanceof Uint8Array)) return false;
+    writeSmall(path, body);
+    return true;
   }
 
   close(): void {

@@ -1,4 +1,4 @@
-import { closeSync, fdatasyncSync, openSync, readFileSync, writeSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import type { Artifact } from "../engines/engine.ts";
 
@@ -8,14 +8,20 @@ const tail = Buffer.from("}");
 const smallBytes = 64 * 1024;
 const chunkBytes = 256 * 1024;
 
-/** Writes `{"output": ANSWER}` and waits for the disk; the answer is copied in chunks and never held whole. Returns the size. */
-export async function sealOutput(path: string, answer: Artifact): Promise<number> {
-  if (answer.sizeBytes <= smallBytes) return writeDurably(path, Buffer.concat([head, readFileSync(answer.path), tail]));
+/** A body in its file. A small one comes with its bytes: the journal keeps them too, which spares waiting for the disk twice. */
+export interface Sealed {
+  readonly sizeBytes: number;
+  readonly small?: Uint8Array;
+}
+
+/** Writes `{"output": ANSWER}`. A large answer is copied in chunks, never held whole, and on disk when this resolves. */
+export async function sealOutput(path: string, answer: Artifact): Promise<Sealed> {
+  if (answer.sizeBytes <= smallBytes) return writeSmall(path, Buffer.concat([head, readFileSync(answer.path), tail]));
   const source = await open(answer.path, "r");
   try {
     const target = await open(path, "w", 0o600);
     try {
-      return await copyBetween(source, target);
+      return { sizeBytes: await copyBetween(source, target) };
     } finally {
       await target.close();
     }
@@ -43,17 +49,12 @@ async function writeAll(target: FileHandle, buffer: Buffer, length: number): Pro
 }
 
 /** Writes `{"error": TEXT}`. Always a string: RunPod marks a job with any other kind of error as completed without output. */
-export function sealError(path: string, text: string): number {
-  return writeDurably(path, Buffer.from(JSON.stringify({ error: text })));
+export function sealError(path: string, text: string): Sealed {
+  return writeSmall(path, Buffer.from(JSON.stringify({ error: text })));
 }
 
-function writeDurably(path: string, body: Buffer): number {
-  const fd = openSync(path, "w", 0o600);
-  try {
-    for (let at = 0; at < body.length;) at += writeSync(fd, body, at);
-    fdatasyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-  return body.length;
+/** Also puts a small body back that a power cut took from its file. */
+export function writeSmall(path: string, body: Uint8Array): Sealed {
+  writeFileSync(path, body, { mode: 0o600 });
+  return { sizeBytes: body.length, small: body };
 }

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { rmSync, statSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { FettleError, reasonOf } from "../errors/fettle-error.ts";
@@ -104,7 +104,7 @@ export class SourceLoop {
     const slot = job.fault ? undefined : pool.tryAcquire();
     try {
       const envelope = JSON.stringify({ ...job.extra, input: job.input });
-      const { row, isNew } = journal.accept(job, envelope, slot?.engine.name);
+      const { row, isNew } = journal.accept(job, envelope, { engine: slot?.engine.name });
       if (isNew) return this.#carry(lease, row, slot);
       slot?.release();
       this.#repeat(lease, row, envelope);
@@ -121,7 +121,7 @@ export class SourceLoop {
     const code = "result.cannot-store" as const;
     const refused = (async () => {
       if (await this.#source.release(lease)) return;
-      const sizeBytes = sealError(bodyPath, errorText({ code, message }));
+      const { sizeBytes } = sealError(bodyPath, errorText({ code, message }));
       await this.#source.deliver(
         lease,
         { jobId: lease.job.id, status: "FAILED", bodyPath, sizeBytes, code, delayMs: 0, executionMs: 0 },
@@ -147,11 +147,13 @@ export class SourceLoop {
     }
     if (held) {
       // Its result is on the way, but may have arrived before this second request for it: answer that one too, afterwards.
-      const later = held.then(() => {
+      const again = async () => {
+        await held;
         this.#carried.delete(later);
         this.#repeat(lease, journal.find(row.source, row.id) ?? row, envelope);
         this.#wake?.();
-      });
+      };
+      const later = again();
       this.#carried.add(later);
       return;
     }
@@ -214,8 +216,7 @@ export class SourceLoop {
 
   /** The result fixed before; its body may have been lost with a disk, then it can only be said so. */
   #keptResult(row: JournalRow): TerminalResult | undefined {
-    const result = this.#parts.journal.resultOf(row);
-    if (result && statSync(result.bodyPath, { throwIfNoEntry: false })?.size === result.sizeBytes) return result;
+    if (this.#parts.journal.hasBody(row)) return this.#parts.journal.resultOf(row);
     return this.#parts.finisher.fail(row, { code: "result.cannot-store", message: "Cannot deliver the result: its file is gone or damaged." });
   }
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -33,7 +33,7 @@ test("A job's way through the journal, seen again after each reopening", async (
   assert.deepEqual([found?.id, found?.state, found?.losses, found?.engine], ["a", "running", 1, "gpu0"]);
   assert.equal(journal.envelope(row.key), '{"input":{}}');
   assert.equal(journal.start(row.key, "gpu1"), 2);
-  journal.finish(row.key, result("a"), 100);
+  journal.finish(row.key, result("a"), { at: 100, body: Buffer.from("0123456789") });
   journal.close();
 
   journal = await openIn(state.dir);
@@ -41,6 +41,9 @@ test("A job's way through the journal, seen again after each reopening", async (
     journal.recover().map(({ state: at, status, losses }) => [at, status, losses]),
     [["finished", "COMPLETED", 1]],
   );
+  const [finished] = journal.recover();
+  assert.ok(finished && journal.hasBody(finished), "the body that never reached its file is put back");
+  assert.equal(readFileSync(journal.bodyPath(row.key), "utf8"), "0123456789");
   journal.acknowledge(row.key);
   assert.deepEqual(journal.recover(), []);
   assert.equal(journal.find("http", "a")?.state, "delivered");
@@ -62,8 +65,8 @@ test("An id is accepted once per source", async () => {
 test("A job given back is no loss, one that was running when the worker died is", async () => {
   using state = temporaryState();
   const journal = await openIn(state.dir);
-  const back = journal.accept({ source: "http", id: "back", receivedAt: 1 }, "{}", "gpu0").row;
-  journal.accept({ source: "http", id: "lost", receivedAt: 1 }, "{}", "gpu0");
+  const back = journal.accept({ source: "http", id: "back", receivedAt: 1 }, "{}", { engine: "gpu0" }).row;
+  journal.accept({ source: "http", id: "lost", receivedAt: 1 }, "{}", { engine: "gpu0" });
   journal.requeue(back.key);
   assert.deepEqual(
     journal.recover().map(({ id, losses }) => [id, losses]),
@@ -80,7 +83,7 @@ test("The oldest kept results go first when they take too much room", async () =
   const journal = await openIn(state.dir);
   const keys = [1, 2, 3].map((at) => {
     const { row } = journal.accept({ source: "http", id: `${at}`, receivedAt: at }, "{}");
-    journal.finish(row.key, result(`${at}`, 400), at);
+    journal.finish(row.key, result(`${at}`, 400), { at });
     journal.acknowledge(row.key);
     return row.key;
   });

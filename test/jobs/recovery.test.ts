@@ -22,7 +22,7 @@ async function view(url: string, id: string): Promise<Record<string, unknown>> {
   return (await (await fetch(`${url}/runsync`, { method: "POST", body: JSON.stringify({ id, input: {} }) })).json()) as Record<string, unknown>;
 }
 
-test("Jobs accepted over HTTP are finished in the next life, in their order", async () => {
+test("Jobs accepted over HTTP are finished in the next life, in their order", { timeout: 60_000 }, async () => {
   const stateDir = await leaveBehind((journal) => {
     for (const id of ["a", "b", "c"]) journal.accept({ source: "http", id, receivedAt: Date.now() }, `{"input":{"prompt":"${id}"}}`);
     journal.start(1, "scripted");
@@ -41,15 +41,15 @@ test("Jobs accepted over HTTP are finished in the next life, in their order", as
   rmSync(stateDir, { recursive: true, force: true });
 });
 
-test("A RunPod job that was running runs again; one that was only undelivered is posted byte for byte, not run", async () => {
+test("A RunPod job that was running runs again; one that was only undelivered is posted byte for byte, not run", { timeout: 60_000 }, async () => {
   await using platform = await startRunpodPlatform();
   platform.submit({ id: "ran", input: {} }, { id: "done", input: {} });
   const body = '{"output":{"images":["kept"]}}';
   const stateDir = await leaveBehind((journal) => {
-    journal.accept({ source: "runpod", id: "ran", receivedAt: Date.now() }, '{"input":{"prompt":"again"}}', "scripted");
-    const { row } = journal.accept({ source: "runpod", id: "done", receivedAt: Date.now() }, '{"input":{}}', "scripted");
+    journal.accept({ source: "runpod", id: "ran", receivedAt: Date.now() }, '{"input":{"prompt":"again"}}', { engine: "scripted" });
+    const { row } = journal.accept({ source: "runpod", id: "done", receivedAt: Date.now() }, '{"input":{}}', { engine: "scripted" });
     writeFileSync(journal.bodyPath(row.key), body);
-    journal.finish(row.key, { jobId: "done", status: "COMPLETED", bodyPath: "", sizeBytes: body.length, delayMs: 0, executionMs: 0 }, Date.now());
+    journal.finish(row.key, { jobId: "done", status: "COMPLETED", bodyPath: "", sizeBytes: body.length, delayMs: 0, executionMs: 0 }, { at: Date.now() });
   });
   const engine = createScriptedEngine();
   await using rig = await startRig(engine, { sources: { runpod: runpodConfig(platform.env()) }, stateDir });
@@ -60,9 +60,9 @@ test("A RunPod job that was running runs again; one that was only undelivered is
   rmSync(stateDir, { recursive: true, force: true });
 });
 
-test("A job that brought the worker down each time is failed, not run for ever", async () => {
+test("A job that brought the worker down each time is failed, not run for ever", { timeout: 60_000 }, async () => {
   const stateDir = await leaveBehind((journal) => {
-    journal.accept({ source: "http", id: "killer", receivedAt: Date.now() }, '{"input":{}}', "scripted");
+    journal.accept({ source: "http", id: "killer", receivedAt: Date.now() }, '{"input":{}}', { engine: "scripted" });
     journal.recover();
     journal.recover();
   });
@@ -73,10 +73,10 @@ test("A job that brought the worker down each time is failed, not run for ever",
   rmSync(stateDir, { recursive: true, force: true });
 });
 
-test("A finished job whose body was lost with the disk is failed, never half delivered", async () => {
+test("A finished job whose body was lost with the disk is failed, never half delivered", { timeout: 60_000 }, async () => {
   const stateDir = await leaveBehind((journal) => {
-    const { row } = journal.accept({ source: "http", id: "torn", receivedAt: Date.now() }, '{"input":{}}', "scripted");
-    journal.finish(row.key, { jobId: "torn", status: "COMPLETED", bodyPath: "", sizeBytes: 100, delayMs: 0, executionMs: 0 }, Date.now());
+    const { row } = journal.accept({ source: "http", id: "torn", receivedAt: Date.now() }, '{"input":{}}', { engine: "scripted" });
+    journal.finish(row.key, { jobId: "torn", status: "COMPLETED", bodyPath: "", sizeBytes: 100, delayMs: 0, executionMs: 0 }, { at: Date.now() });
   });
   await using rig = await startRig(createScriptedEngine(), { sources: { http: httpConfig() }, stateDir });
   const torn = await view(await rig.untilListening(), "torn");
@@ -84,7 +84,7 @@ test("A finished job whose body was lost with the disk is failed, never half del
   rmSync(stateDir, { recursive: true, force: true });
 });
 
-test("An engine that is lost in mid-job gets no further job until it answers; the job then runs again", async () => {
+test("An engine that is lost in mid-job gets no further job until it answers; the job then runs again", { timeout: 60_000 }, async () => {
   const engine = createScriptedEngine();
   engine.script = (attempt) => {
     if (engine.attempts.length > 1) return doneWith(attempt, '{"images":[]}');
@@ -101,7 +101,7 @@ test("An engine that is lost in mid-job gets no further job until it answers; th
   assert.deepEqual([job["status"], job["retries"]], ["COMPLETED", 1]);
 });
 
-test("A job that loses its engine every time fails after maxLosses tries", async () => {
+test("A job that loses its engine every time fails after maxLosses tries", { timeout: 60_000 }, async () => {
   const engine = createScriptedEngine();
   engine.script = () => ({ type: "failed", code: "engine.lost", message: "Cannot run the job: the connection broke.", retryable: true });
   await using rig = await startRig(engine, { sources: { http: httpConfig() } });
@@ -109,7 +109,7 @@ test("A job that loses its engine every time fails after maxLosses tries", async
   assert.deepEqual([job["status"], job["errorCode"], engine.attempts.length], ["FAILED", "engine.lost", 3]);
 });
 
-test("An engine with a service is used while its supervisor calls it ready", async () => {
+test("An engine with a service is used while its supervisor calls it ready", { timeout: 60_000 }, async () => {
   await using platform = await startRunpodPlatform();
   const engine = createScriptedEngine("webui");
   await using rig = await startRig(engine, { sources: { runpod: runpodConfig(platform.env()) }, engineIsService: true });

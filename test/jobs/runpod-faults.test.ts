@@ -24,7 +24,7 @@ test("Every token of a template is replaced, and a query is begun or continued",
   assert.ok(joined.length <= 65_536 && joined.split(",").every((id, index) => id === ids[index]));
 });
 
-test("Each kind of answer to a take has its own pause, and failures wait longer and longer", async () => {
+test("Each kind of answer to a take has its own pause, and failures wait longer and longer", { timeout: 60_000 }, async () => {
   await using platform = await startRunpodPlatform({ holdMs: 0 });
   const url = `${platform.env()["RUNPOD_WEBHOOK_GET_JOB"]?.replace("$ID", "pod")}&job_in_progress=0`;
   const take = async (taker: RunpodTaker, fault?: Fault) => {
@@ -51,7 +51,7 @@ test("Each kind of answer to a take has its own pause, and failures wait longer 
   assert.ok(spun.type === "none" && spun.pauseMs >= 500, "a platform that holds no poll is not asked in a loop");
 });
 
-test("A take that is answered with half a job is asked again, and the job is not lost to the next", async () => {
+test("A take that is answered with half a job is asked again, and the job is not lost to the next", { timeout: 60_000 }, async () => {
   await using platform = await startRunpodPlatform();
   platform.fail("job-take", { badJson: true });
   await using rig = await startRig(createScriptedEngine(), { sources: { runpod: runpodConfig(platform.env()) } });
@@ -60,7 +60,7 @@ test("A take that is answered with half a job is asked again, and the job is not
   await platform.waitForResult("job", limit());
 });
 
-test("A job that is no job is failed with a string that says why", async () => {
+test("A job that is no job is failed with a string that says why", { timeout: 60_000 }, async () => {
   await using platform = await startRunpodPlatform();
   await using rig = await startRig(createScriptedEngine(), { sources: { runpod: runpodConfig(platform.env()) } });
   await platform.waitForHeldTake(limit());
@@ -84,7 +84,7 @@ test("A result is posted until the platform has it, each time the same bytes", {
   assert.deepEqual([platform.summary().differing, platform.violations], [[], []]);
 });
 
-test("A result that is refused for its size is replaced, once, by an error that names the size", async () => {
+test("A result that is refused for its size is replaced, once, by an error that names the size", { timeout: 60_000 }, async () => {
   await using platform = await startRunpodPlatform({ keepBodyBytes: 1000 });
   const engine = createScriptedEngine();
   engine.script = (attempt) => doneWith(attempt, JSON.stringify({ images: ["A".repeat(2_000_000)] }));
@@ -97,7 +97,7 @@ test("A result that is refused for its size is replaced, once, by an error that 
   assert.equal(engine.attempts.length, 1);
 });
 
-test("Posting gives up when the worker must end", async () => {
+test("Posting gives up when the worker must end", { timeout: 60_000 }, async () => {
   await using platform = await startRunpodPlatform();
   platform.fail("job-done", { status: 503 }, { times: 1000 });
   const dir = mkdtempSync(join(tmpdir(), "fettle-post-"));

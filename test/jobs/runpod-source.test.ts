@@ -4,7 +4,7 @@ import { startRunpodPlatform } from "../doubles/runpod-platform.ts";
 import { createScriptedEngine, doneWith, untilInterrupted } from "./scripted-engine.ts";
 import { limit, runpodConfig, startRig } from "./worker-rig.ts";
 
-test("A job is taken, run and answered with the engine's own words", async () => {
+test("A job is taken, run and answered with the engine's own words", { timeout: 60_000 }, async () => {
   await using platform = await startRunpodPlatform({ gpuTypeId: "NVIDIA RTX A5000", keepBodyBytes: Infinity });
   const engine = createScriptedEngine();
   await using rig = await startRig(engine, { sources: { runpod: runpodConfig(platform.env()) } });
@@ -21,7 +21,7 @@ test("A job is taken, run and answered with the engine's own words", async () =>
   );
 });
 
-test("Five hundred jobs are each answered once", async () => {
+test("Five hundred jobs are each answered once", { timeout: 60_000 }, async () => {
   await using platform = await startRunpodPlatform();
   const engine = createScriptedEngine("engine", 4);
   await using rig = await startRig(engine, { sources: { runpod: { ...runpodConfig(platform.env()), concurrency: 4 } } });
@@ -33,7 +33,7 @@ test("Five hundred jobs are each answered once", async () => {
   assert.deepEqual(platform.violations, []);
 });
 
-test("SIGTERM in the middle: every job that was handed out has its answer, the rest was never taken", async () => {
+test("SIGTERM in the middle: every job that was handed out has its answer, the rest was never taken", { timeout: 60_000 }, async () => {
   await using platform = await startRunpodPlatform();
   const engine = createScriptedEngine();
   const rig = await startRig(engine, { sources: { runpod: runpodConfig(platform.env()) } });
@@ -52,7 +52,7 @@ test("SIGTERM in the middle: every job that was handed out has its answer, the r
   assert.ok(answered.length >= 50 && answered.length < 200);
 });
 
-test("A job that does not end in time is interrupted and its failure is posted", async () => {
+test("A job that does not end in time is interrupted and its failure is posted", { timeout: 60_000 }, async () => {
   await using platform = await startRunpodPlatform();
   const engine = createScriptedEngine();
   engine.script = (_attempt, { signal }) => untilInterrupted(signal);
@@ -63,7 +63,7 @@ test("A job that does not end in time is interrupted and its failure is posted",
   assert.match(JSON.parse(platform.results("long")[0]?.text ?? "").error, /^job\.shutting-down: /);
 });
 
-test("Pings begin at once, name the jobs held and go on while a job runs", async () => {
+test("Pings begin at once, name the jobs held and go on while a job runs", { timeout: 60_000 }, async () => {
   await using platform = await startRunpodPlatform({ pingIntervalMs: 200 });
   const engine = createScriptedEngine();
   engine.script = (_attempt, { signal }) => untilInterrupted(signal);
@@ -76,7 +76,7 @@ test("Pings begin at once, name the jobs held and go on while a job runs", async
   assert.deepEqual(platform.violations, []);
 });
 
-test("An id that is handed out again runs once while it is held, and is answered again with the same bytes afterwards", async () => {
+test("An id that is handed out again runs once while it is held, and is answered again with the same bytes afterwards", { timeout: 60_000 }, async () => {
   await using platform = await startRunpodPlatform();
   const engine = createScriptedEngine("engine", 2);
   const gate = Promise.withResolvers<void>();
@@ -98,7 +98,7 @@ test("An id that is handed out again runs once while it is held, and is answered
   assert.deepEqual(platform.summary().differing, []);
 });
 
-test("A failed job that is handed out again gets another run", async () => {
+test("A failed job that is handed out again gets another run", { timeout: 60_000 }, async () => {
   await using platform = await startRunpodPlatform();
   const engine = createScriptedEngine();
   engine.script = (attempt) =>

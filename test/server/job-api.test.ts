@@ -13,7 +13,7 @@ async function ask(url: string, body?: unknown, init: RequestInit = {}): Promise
   return { status: response.status, json: (await response.json()) as Json, headers: response.headers };
 }
 
-test("runsync gives RunPod's shape, bare and under /v2", async () => {
+test("runsync gives RunPod's shape, bare and under /v2", { timeout: 60_000 }, async () => {
   await using rig = await startRig(createScriptedEngine(), { sources: { http: httpConfig() } });
   const url = await rig.untilListening();
   for (const prefix of ["", "/v2/some-endpoint"]) {
@@ -30,7 +30,7 @@ test("runsync gives RunPod's shape, bare and under /v2", async () => {
   });
 });
 
-test("run queues, status follows, cancel reaches a waiting and a running job", async () => {
+test("run queues, status follows, cancel reaches a waiting and a running job", { timeout: 60_000 }, async () => {
   const engine = createScriptedEngine();
   const let1 = Promise.withResolvers<void>();
   engine.script = async (attempt, { signal }) => {
@@ -60,7 +60,7 @@ test("run queues, status follows, cancel reaches a waiting and a running job", a
   );
 });
 
-test("runsync answers with the state of a job that takes longer than asked", async () => {
+test("runsync answers with the state of a job that takes longer than asked", { timeout: 60_000 }, async () => {
   const engine = createScriptedEngine();
   engine.script = (_attempt, { signal }) => untilInterrupted(signal);
   await using rig = await startRig(engine, { sources: { http: httpConfig() }, stopBudgetMs: 500 });
@@ -69,7 +69,7 @@ test("runsync answers with the state of a job that takes longer than asked", asy
   assert.deepEqual(json, { id: "slow", status: "IN_PROGRESS" });
 });
 
-test("A failed job has a string as its error and the code beside it", async () => {
+test("A failed job has a string as its error and the code beside it", { timeout: 60_000 }, async () => {
   const engine = createScriptedEngine();
   engine.script = () => ({ type: "failed", code: "engine.rejected", message: "Cannot run the job: steps must be a number.", retryable: false });
   await using rig = await startRig(engine, { sources: { http: httpConfig() } });
@@ -78,7 +78,7 @@ test("A failed job has a string as its error and the code beside it", async () =
   assert.match(String(json["error"]), /^engine\.rejected: Cannot run the job: steps must be a number\. /);
 });
 
-test("Requests that are no jobs get a sentence, a code and a hint", async () => {
+test("Requests that are no jobs get a sentence, a code and a hint", { timeout: 60_000 }, async () => {
   await using rig = await startRig(createScriptedEngine(), { sources: { http: { ...httpConfig(), maxBody: 10_000 } } });
   const url = await rig.untilListening();
   const cases: [unknown, number, string, string?][] = [
@@ -107,7 +107,7 @@ test("Requests that are no jobs get a sentence, a code and a hint", async () => 
   );
 });
 
-test("Hostile bodies are answered and the worker stays", async () => {
+test("Hostile bodies are answered and the worker stays", { timeout: 60_000 }, async () => {
   const engine = createScriptedEngine();
   await using rig = await startRig(engine, { sources: { http: httpConfig() } });
   const url = await rig.untilListening();
@@ -123,7 +123,7 @@ test("Hostile bodies are answered and the worker stays", async () => {
   assert.equal((await ask(`${url}/health`)).status, 200);
 });
 
-test("Without the key nothing is answered", async () => {
+test("Without the key nothing is answered", { timeout: 60_000 }, async () => {
   await using rig = await startRig(createScriptedEngine(), { sources: { http: { ...httpConfig(), apiKey: "a-long-secret" } } });
   const url = await rig.untilListening();
   const refused = await ask(`${url}/health`);
@@ -132,7 +132,7 @@ test("Without the key nothing is answered", async () => {
   assert.equal((await ask(`${url}/v2/x/run`, { input: {} }, { headers: { Authorization: "Bearer a-long-secret" } })).status, 200);
 });
 
-test("A full queue and a stopping worker say 503", async () => {
+test("A full queue and a stopping worker say 503", { timeout: 60_000 }, async () => {
   const engine = createScriptedEngine();
   const gate = Promise.withResolvers<void>();
   engine.script = async (attempt) => {
@@ -154,7 +154,7 @@ test("A full queue and a stopping worker say 503", async () => {
   assert.equal(await ended, 0);
 });
 
-test("A large result comes through whole", async () => {
+test("A large result comes through whole", { timeout: 60_000 }, async () => {
   const engine = createScriptedEngine();
   const image = "QUJD".repeat(3_750_000);
   engine.script = (attempt) => doneWith(attempt, JSON.stringify({ images: [image] }));
@@ -163,7 +163,7 @@ test("A large result comes through whole", async () => {
   assert.equal((json["output"] as { images: string[] }).images[0], image);
 });
 
-test("A result is kept for as long as configured, then its job is unknown", async () => {
+test("A result is kept for as long as configured, then its job is unknown", { timeout: 60_000 }, async () => {
   await using rig = await startRig(createScriptedEngine(), { sources: { http: httpConfig() }, jobs: { keepResults: 300 } });
   const url = await rig.untilListening();
   const { json } = await ask(`${url}/runsync`, { input: {} });

@@ -160,7 +160,7 @@ export class HttpSource implements Source, JobDesk {
     if (refusal) return { type: "refused", failure: refusal };
     const job = { source: this.name, id: envelope.id ?? randomUUID(), receivedAt: Date.now() };
     try {
-      const { row } = this.#parts.journal.accept(job, text);
+      const { row } = this.#parts.journal.accept(job, text, { isPromised: true });
       this.#enqueue(row, text.length);
       return { type: "accepted", view: { id: job.id, status: "IN_QUEUE", retries: 0, ageMs: 0 } };
     } catch (error) {
@@ -176,7 +176,10 @@ export class HttpSource implements Source, JobDesk {
     if (!row) return undefined;
     const common = { id, retries: Math.max(0, row.attempts - 1), ageMs: Date.now() - row.receivedAt };
     const result = this.#parts.journal.resultOf(row);
-    if (result) return { ...common, status: result.status, result };
+    if (result) {
+      this.#parts.journal.hasBody(row);
+      return { ...common, status: result.status, result };
+    }
     return { ...common, status: row.state === "running" ? "IN_PROGRESS" : "IN_QUEUE" };
   }
 
