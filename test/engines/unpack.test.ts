@@ -13,7 +13,7 @@ const helper = join(here, "../../src/engines/diffusers/helper");
 const root = mkdtempSync(join(tmpdir(), "fettle-assets-"));
 after(() => rmSync(root, { recursive: true }));
 
-const isAsset = (name: string) => name.endsWith(".py") || name === "requirements.txt";
+const isAsset = (name: string) => name.endsWith(".py") || name.endsWith(".txt");
 
 test("every file of the bundled engine travels with the binary, as it stands", () => {
   const files = readdirSync(helper).filter(isAsset).sort();

@@ -99,7 +99,7 @@ test("closing the connection ends what runs on it", async () => {
   assert.equal(say(await running), "cancelled");
 });
 
-test("progress is asked for only when somebody listens, and tells steps", async () => {
+test("progress tells steps while somebody listens", async () => {
   let held: ServerResponse | undefined;
   await using server = await startTinyServer(({ path }, response) => {
     if (path.includes("/progress")) sendJson(response, 200, busy);
@@ -114,8 +114,14 @@ test("progress is asked for only when somebody listens, and tells steps", async 
   assert.equal(say(await running), "done");
   assert.deepEqual(seen, [{ fraction: 0.5, step: 2, steps: 4, etaMs: 1500 }]);
   assert.equal(server.seen.find(({ path }) => path.includes("/progress"))?.path, "/sdapi/v1/progress?skip_current_image=true");
-  const asked = server.count("/sdapi/v1/progress");
-  const quiet = engine.run(attempt, { signal: never });
+});
+
+test("nobody listens, nobody asks for progress", async () => {
+  await using server = await startTinyServer((_request, response) => sendJson(response, 200, sdapiAnswer()));
+  await using attempt = await makeAttempt();
+  assert.equal(say(await connect(server.url, { pace: { progressMs: 1 } }).run(attempt, { signal: never })), "done");
+  assert.equal(server.count("/sdapi/v1/progress"), 0);
+});
   await server.asked("/sdapi/v1/txt2img", 2);
   if (held) sendJson(held, 200, sdapiAnswer());
   assert.equal(say(await quiet), "done");
