@@ -1,33 +1,40 @@
+import { JpegBlack } from "./jpeg-black.ts";
 import { checkSize, type FormatCheck, type ImageFacts, ImageFault } from "./image-format.ts";
 
 const startOfScan = 0xda;
 const endOfImage = 0xd9;
 
 /**
- * A JPEG by its structure: each segment in its place, a frame with a size, scans, an end. The pixels are not decoded, so
- * damage within a scan and a black picture are not seen (`isBlack` is undefined).
+ * A JPEG by its structure: each segment in its place, a frame with a size, scans, an end. Its pixels are read only as far as it
+ * takes to see that it is not black, so damage in the middle of a scan is not found.
  */
 export class JpegCheck implements FormatCheck {
-  // `length` and `frame` wait for a segment's first bytes, `skip` for its rest, `scan` for the next marker within pixels.
-  #state: "marker" | "code" | "length" | "frame" | "skip" | "scan" | "escape" | "over" = "marker";
+  // `length` waits for a segment's two bytes of length, `body` for the rest of it, `scan` for the next marker within pixels.
+  #state: "marker" | "code" | "length" | "body" | "scan" | "escape" | "over" = "marker";
   #marker = 0;
   #few: number[] = [];
-  #skip = 0;
+  #left = 0;
+  /** The segment's body so far; only of the few that are read. */
+  #parts: Buffer[] = [];
+  readonly #black = new JpegBlack();
   #size: { readonly width: number; readonly height: number } | undefined;
   #scanBytes = 0;
 
   async push(piece: Buffer): Promise<void> {
     for (let at = 0; at < piece.length && this.#state !== "over";) {
-      if (this.#state === "skip") {
-        const step = Math.min(this.#skip, piece.length - at);
-        at += step;
-        this.#skip -= step;
-        if (this.#skip === 0) this.#state = this.#marker === startOfScan ? "scan" : "marker";
+      if (this.#state === "body") {
+        const part = piece.subarray(at, at + this.#left);
+        at += part.length;
+        this.#left -= part.length;
+        if (isRead(this.#marker)) this.#parts.push(Buffer.from(part));
+        if (this.#left === 0) this.#endSegment();
       } else if (this.#state === "scan") {
         const next = piece.indexOf(0xff, at);
-        this.#scanBytes += (next < 0 ? piece.length : next) - at;
+        const part = piece.subarray(at, next < 0 ? piece.length : next);
+        this.#scanBytes += part.length;
+        this.#black.pixels(part);
         if (next >= 0) this.#state = "escape";
-        at = next < 0 ? piece.length : next + 1;
+        at += part.length + (next < 0 ? 0 : 1);
       } else this.#byte(piece[at++] ?? 0);
     }
   }
@@ -35,7 +42,7 @@ export class JpegCheck implements FormatCheck {
   async end(): Promise<ImageFacts> {
     if (this.#state !== "over") throw new ImageFault("is cut off before its end");
     if (!this.#size || this.#scanBytes === 0) throw new ImageFault("has no pixels");
-    return { mime: "image/jpeg", extension: "jpg", ...this.#size, isBlack: undefined };
+    return { mime: "image/jpeg", extension: "jpg", ...this.#size, isBlack: this.#black.end() };
   }
 
   close(): void {
@@ -51,14 +58,9 @@ export class JpegCheck implements FormatCheck {
       case "code":
         return this.#code(byte);
       case "escape":
-        // Within a scan, FF 00 is a pixel byte and D0-D7 are restart points; FF FF is filling.
-        if (byte === 0 || (byte >= 0xd0 && byte <= 0xd7)) this.#state = "scan";
-        else this.#code(byte);
-        return;
-      case "length":
-        return this.#length(byte);
+        return this.#escape(byte);
       default:
-        return this.#frame(byte);
+        return this.#length(byte);
     }
   }
 
@@ -76,22 +78,39 @@ export class JpegCheck implements FormatCheck {
     this.#few.push(byte);
     const [high = 0, low] = this.#few;
     if (low === undefined) return;
-    this.#skip = high * 256 + low - 2;
-    this.#few = [];
-    if (this.#skip < 0) throw new ImageFault("is damaged: a segment has no length");
-    const isFrame = this.#marker >= 0xc0 && this.#marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(this.#marker);
-    if (isFrame && this.#skip < 6) throw new ImageFault("is damaged: its frame is too short");
+    this.#left = high * 256 + low - 2;
+    this.#parts = [];
+    if (this.#left < 0) throw new ImageFault("is damaged: a segment has no length");
     if (this.#marker === startOfScan && !this.#size) throw new ImageFault("is damaged: it has pixels before their size");
-    this.#state = isFrame ? "frame" : this.#skip > 0 ? "skip" : "marker";
+    this.#state = "body";
+    if (this.#left === 0) this.#endSegment();
   }
 
-  #frame(byte: number): void {
-    this.#few.push(byte);
-    this.#skip -= 1;
-    if (this.#few.length < 5) return;
-    const [, h1 = 0, h0 = 0, w1 = 0, w0 = 0] = this.#few;
-    this.#size = { width: w1 * 256 + w0, height: h1 * 256 + h0 };
-    checkSize(this.#size.width, this.#size.height);
-    this.#state = "skip";
+  #endSegment(): void {
+    const body = Buffer.concat(this.#parts);
+    this.#state = this.#marker === startOfScan ? "scan" : "marker";
+    if (isFrame(this.#marker)) {
+      if (body.length < 6) throw new ImageFault("is damaged: its frame is too short");
+      this.#size = { height: body.readUInt16BE(1), width: body.readUInt16BE(3) };
+      checkSize(this.#size.width, this.#size.height);
+    }
+    if (isRead(this.#marker)) this.#black.segment(this.#marker, body);
   }
+
+  /** Within a scan, FF 00 stands for the byte FF, D0-D7 are restart points, and FF FF is filling. */
+  #escape(byte: number): void {
+    if (byte === 0) this.#black.pixels(Buffer.of(0xff));
+    else if (byte >= 0xd0 && byte <= 0xd7) this.#black.restart();
+    else return this.#code(byte);
+    this.#state = "scan";
+  }
+}
+
+function isFrame(marker: number): boolean {
+  return marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc;
+}
+
+/** Quantisers, Huffman tables, Adobe's colour word, frames and scans. */
+function isRead(marker: number): boolean {
+  return isFrame(marker) || marker === 0xdb || marker === 0xc4 || marker === 0xee || marker === startOfScan;
 }
