@@ -122,11 +122,6 @@ test("nobody listens, nobody asks for progress", async () => {
   assert.equal(say(await connect(server.url, { pace: { progressMs: 1 } }).run(attempt, { signal: never })), "done");
   assert.equal(server.count("/sdapi/v1/progress"), 0);
 });
-  await server.asked("/sdapi/v1/txt2img", 2);
-  if (held) sendJson(held, 200, sdapiAnswer());
-  assert.equal(say(await quiet), "done");
-  assert.equal(server.count("/sdapi/v1/progress"), asked);
-});
 
 test("settle ends the work of a former life and waits until the engine is idle", async () => {
   await using engine = await startNoopEngine();
