@@ -10,6 +10,7 @@ import { useEngineAt } from "../src/plan/engine-at.ts";
 import { explainPlan } from "../src/plan/explain.ts";
 import { maskPlan } from "../src/plan/mask-plan.ts";
 import { factsNeeded } from "../src/plan/needs.ts";
+import { becomeInit } from "../src/supervise/init/init.ts";
 import { runSupervisor } from "../src/supervise/supervisor.ts";
 import { createTimeline } from "../src/supervise/timeline.ts";
 import { selfArgv } from "../src/util/self-argv.ts";
@@ -55,8 +56,15 @@ async function start(args: Args, io: Io): Promise<number> {
   const bus = new EventBus();
   const timeline = createTimeline(plan);
   bus.observe((event) => timeline.apply(event));
+  const init = await becomeInit();
+  // A stop that came while all this was read; from here on the supervisor listens itself.
+  if (io.signal.aborted) {
+    init.end();
+    return 0;
+  }
   const exitCode = await runSupervisor(plan, {
     bus,
+    init,
     log,
     logFormat,
     env: io.env,

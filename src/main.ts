@@ -25,6 +25,7 @@ async function main(argv: readonly string[]): Promise<number> {
 async function runCommand(name: string, argv: readonly string[]): Promise<number> {
   const row = Object.hasOwn(commands, name) ? commands[name] : undefined;
   if (!row) throw await unknownCommand(name);
+  if (name === "start" && process.pid === 1) (await import("./supervise/init/pid-one.ts")).putInitInFront(process.argv.slice(2), process.env);
   const { command } = await row.load();
   const { parseArgs } = await import("../commands/command.ts");
   const args = parseArgs(command, argv);

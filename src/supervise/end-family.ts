@@ -87,15 +87,21 @@ export function tell(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
-/** Ends whoever still carries the marker after every service is gone: SIGTERM, a moment, SIGKILL. */
-export async function endStrays(marker: string, { momentMs = 300 }: { momentMs?: number } = {}): Promise<void> {
+export interface StrayOptions {
+  /** Who else is ours: orphans that came to this process, whatever their environment says. */
+  adopted?(): readonly number[];
+  readonly momentMs?: number;
+}
+
+/** Ends whoever still carries the marker, or was adopted, after every service is gone: SIGTERM, a moment, SIGKILL. */
+export async function endStrays(marker: string, { adopted = () => [], momentMs = 300 }: StrayOptions = {}): Promise<void> {
   const endMs = performance.now() + momentMs;
   for (let pauseMs = 2; ; pauseMs = Math.min(50, pauseMs * 1.5)) {
-    const strays = findFamily({ marker });
-    if (strays.length === 0) return;
+    const strays = new Set([...findFamily({ marker }).map(({ pid }) => pid), ...adopted()]);
+    if (strays.size === 0) return;
     const isOver = performance.now() >= endMs;
-    for (const { pid } of strays) if (isOver || pauseMs === 2) tell(pid, isOver ? "SIGKILL" : "SIGTERM");
-    if (isOver) return;
+    for (const pid of strays) if (isOver || pauseMs === 2) tell(pid, isOver ? "SIGKILL" : "SIGTERM");
+    if (isOver && performance.now() >= endMs + vanishMs) return;
     await pause(pauseMs);
   }
 }

@@ -8,6 +8,8 @@ import { readProcess } from "./process-table.ts";
  * a parent-death signal covers direct children only.
  */
 export interface Guardian {
+  /** Its own process, while there is one. */
+  readonly pids: ReadonlySet<number>;
   add(pid: number): void;
   remove(pid: number): void;
   /** Ends the guardian; nobody is hurt. */
@@ -83,6 +85,9 @@ export function startGuardian({ marker, env, onLost }: GuardianOptions): Guardia
   const write = (line: string) => void shell?.stdin?.write(`${line}\n`);
   open();
   return {
+    get pids() {
+      return new Set(shell?.pid === undefined ? [] : [shell.pid]);
+    },
     add(pid) {
       const ticks = readProcess(pid)?.startTicks ?? 0;
       guarded.set(pid, ticks);

@@ -14,6 +14,7 @@ import { endStrays } from "./end-family.ts";
 import { inheritedEnv } from "./environment.ts";
 import { startGuardian } from "./guardian.ts";
 import { type HealthAddress, openHealthServer } from "./health-server.ts";
+import type { Init } from "./init/init.ts";
 import { claimSocket, createRuntimeDir } from "./runtime-dir.ts";
 import { SupervisedService } from "./service.ts";
 import { stopAll } from "./shutdown.ts";
@@ -34,6 +35,8 @@ export interface SupervisorOptions {
   readonly workerSettings?: WorkerSettings;
   /** Where the machine's health is served; left out: nowhere. A port that is taken is a warning. */
   readonly health?: HealthAddress;
+  /** What this process does about orphans; left out: nothing. Ended with the supervisor. */
+  readonly init?: Init;
   /** Obey SIGTERM and SIGINT; default true. `generate` stops by `signal` alone. */
   readonly obeySignals?: boolean;
   /** Raw lines for the container's log; default stderr. */
@@ -165,7 +168,7 @@ async function supervise(
   signals.hasten.signal.addEventListener("abort", hasten, { once: true });
   if (signals.hasten.signal.aborted) hasten();
   const { cutShort } = await stopAll([...services.values()], plan.stopBudgetMs);
-  await endStrays(markerOf(instance));
+  await endStrays(markerOf(instance), { adopted: () => options.init?.adopted(guardian.pids) ?? [] });
   const isCut = cutShort || signals.hasten.signal.aborted;
   const exitCode = cause.exitCode === 0 && isCut ? 128 + signalNumber(signals.last ?? cause.signal ?? "SIGTERM") : cause.exitCode;
   bus.emit({ type: "supervisor.stopped", exitCode, afterMs: performance.now() - stopMs });
@@ -179,6 +182,7 @@ async function supervise(
   rmSync(socketPath, { force: true });
   for (const end of endObservers) end();
   return exitCode;
+  options.init?.end();
 }
 
 function isUp({ state, isTask }: SupervisedService): boolean {

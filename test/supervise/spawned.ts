@@ -14,11 +14,18 @@ export interface SpawnedSupervisor {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-export function spawnSupervisor(rig: Rig, plan: Plan): SpawnedSupervisor {
+export interface SpawnOptions {
+  /** Words before the program, such as unshare's; the pid is then that program's. */
+  readonly prefix?: readonly string[];
+  /** Another program than the fixture. */
+  readonly argv?: readonly string[];
+}
+
+export function spawnSupervisor(rig: Rig, plan: Plan, { prefix = [], argv }: SpawnOptions = {}): SpawnedSupervisor {
   const file = join(rig.dir, "plan.json");
   writeFileSync(file, JSON.stringify(plan));
   const runtimeDir = join(rig.dir, "run");
-  const [command = "", ...args] = program(fixture("supervisor.ts"), file, runtimeDir);
+  const [command = "", ...args] = [...prefix, ...(argv ?? program(fixture("supervisor.ts"), file, runtimeDir))];
   const child = spawn(command, args, { stdio: ["ignore", "inherit", "ignore"], detached: true });
   const ended = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) =>
     child.once("exit", (code, signal) => resolve({ code, signal })),
