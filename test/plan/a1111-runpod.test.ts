@@ -14,7 +14,8 @@ test("the webui is started with the seed's words", () => {
   const built = planOfProfile("a1111-runpod");
   const webui = find(built, "webui");
   assert.deepEqual(webui?.argv, seedArgv.split(" "));
-  assert.deepEqual(webui?.env, { PYTHONUNBUFFERED: "true" });
+  // On loopback, as the seed says; its own words alone would listen everywhere.
+  assert.deepEqual(webui?.env, { PYTHONUNBUFFERED: "true", COMMANDLINE_ARGS: "--server-name 127.0.0.1 " });
   assert.deepEqual(webui?.readiness, {
     type: "http",
     url: "http://127.0.0.1:3000/sdapi/v1/sd-models",
