@@ -1,5 +1,6 @@
-import { FettleError, reasonOf } from "../src/errors/fettle-error.ts";
+import { askUrl } from "../src/control/ask-url.ts";
 import type { Snapshot } from "../src/control/protocol.ts";
+import { FettleError } from "../src/errors/fettle-error.ts";
 import { describeServices, describeSnapshot } from "./service-table.ts";
 
 export interface Answer {
@@ -17,27 +18,18 @@ interface JobApiHealth {
 }
 
 /** Asks the machine's health port or a job API; a base address or the whole address of /health. */
-export async function askUrl(address: string, { signal }: { signal: AbortSignal }): Promise<Answer> {
+export async function askHealth(address: string, { signal }: { signal: AbortSignal }): Promise<Answer> {
   const url = healthUrl(address);
-  let response: Response;
-  let text: string;
-  try {
-    response = await fetch(url, { signal, headers: { accept: "application/json" } });
-    text = await response.text();
-  } catch (error) {
-    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-    throw new FettleError("supervise.no-instance", `Cannot reach ${url}: ${reasonOf(cause)}.`, { cause: error });
-  }
-  const body = parse(text);
-  if (isSnapshot(body)) return { ready: response.ok, body: { ...body }, lines: [describeSnapshot(body), ...describeServices(body)] };
+  const { ok, status, body } = await askUrl(url, { signal });
+  if (isSnapshot(body)) return { ready: ok, body: { ...body }, lines: [describeSnapshot(body), ...describeServices(body)] };
   const { workers, jobs } = body as JobApiHealth;
   const able = workers && (workers["ready"] ?? 0) + (workers["idle"] ?? 0) + (workers["running"] ?? 0) > 0;
-  const ready = response.ok && able !== false;
+  const ready = ok && able !== false;
   const counts = Object.entries(jobs ?? {}).map(([name, count]) => `${name} ${count}`);
   return {
     ready,
-    body: { url, status: response.status, ...body },
-    lines: [`${url} is ${ready ? "ready" : `not ready (status ${response.status})`}`, ...(counts.length > 0 ? [`jobs: ${counts.join(", ")}`] : [])],
+    body: { url, status, ...body },
+    lines: [`${url} is ${ready ? "ready" : `not ready (status ${status})`}`, ...(counts.length > 0 ? [`jobs: ${counts.join(", ")}`] : [])],
   };
 }
 
@@ -48,15 +40,6 @@ function healthUrl(address: string): string {
   const url = new URL(address);
   if (!/\/(health|status|ready)\/?$/.test(url.pathname)) url.pathname = `${url.pathname.replace(/\/$/, "")}/health`;
   return url.href;
-}
-
-function parse(text: string): Record<string, unknown> {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
-  } catch {
-    return {};
-  }
 }
 
 function isSnapshot(body: object): body is Snapshot {

@@ -4,7 +4,7 @@ import { parseDuration } from "../src/util/duration.ts";
 import { pause } from "../src/util/pause.ts";
 import { type Args, type Command, type Io, textFlag } from "./command.ts";
 import { findInstance, instanceFlags } from "./find-instance.ts";
-import { type Answer, askUrl } from "./health-url.ts";
+import { type Answer, askHealth } from "./health-url.ts";
 import { describeServices, describeSnapshot } from "./service-table.ts";
 
 /** Where nothing announces itself (no socket yet, or a URL) it is asked again after this long. */
@@ -41,7 +41,7 @@ function readWait(args: Args): number | undefined {
 
 async function askOnce(args: Args, io: Io, signal: AbortSignal): Promise<Answer> {
   const url = textFlag(args, "url");
-  if (url !== undefined) return await askUrl(url, { signal });
+  if (url !== undefined) return await askHealth(url, { signal });
   return answerOf((await findInstance(args, io, { signal })).snapshot);
 }
 

@@ -1,10 +1,10 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Config } from "../config/schema/index.ts";
+import { askUrl, type AskUrlOptions } from "../control/ask-url.ts";
 import type { EngineOutput } from "../engines/engine.ts";
 import { catalog, type ErrorCode } from "../errors/catalog.ts";
-import { FettleError, reasonOf } from "../errors/fettle-error.ts";
-import { isObject } from "../jobs/envelope.ts";
+import { FettleError } from "../errors/fettle-error.ts";
 import { createAnswerReader } from "../results/answer-reader.ts";
 import { pause } from "../util/pause.ts";
 import type { JobBody } from "./read-job.ts";
@@ -32,8 +32,8 @@ const ended = ["COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"];
 /** Sends one job to a running instance and waits for its end; a job that is called off is cancelled there too. */
 export async function askInstance({ url, apiKey, input, config, dir, signal }: AskOptions): Promise<Asked> {
   const base = url.replace(/\/+$/, "");
-  const headers = { "content-type": "application/json", ...(apiKey && { authorization: `Bearer ${apiKey}` }) };
-  let answer = await call(`${base}/runsync`, { method: "POST", headers, body: JSON.stringify({ input }), signal });
+  const headers = apiKey ? { authorization: `Bearer ${apiKey}` } : {};
+  let answer = await call(`${base}/runsync`, { method: "POST", headers, body: { input }, signal });
   const id = String(answer["id"] ?? "");
   const cancel = () => void fetch(`${base}/cancel/${encodeURIComponent(id)}`, { method: "POST", headers }).catch(() => undefined);
   signal.addEventListener("abort", cancel, { once: true });
@@ -49,25 +49,16 @@ export async function askInstance({ url, apiKey, input, config, dir, signal }: A
   return { output: await checkedOutput(answer["output"], { input, dir, config }), jobId: id, engineMs: Number(answer["executionTime"] ?? 0) };
 }
 
-async function call(url: string, init: RequestInit & { signal: AbortSignal }): Promise<Record<string, unknown>> {
-  let response: Response;
-  let body: unknown;
-  try {
-    response = await fetch(url, init);
-    body = await response.json().catch(() => undefined);
-  } catch (error) {
-    init.signal.throwIfAborted();
-    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-    throw new FettleError("supervise.no-instance", `Cannot reach ${url}: ${reasonOf(cause)}.`, { cause: error });
-  }
-  if (response.ok && isObject(body)) return body;
-  const said = isObject(body) ? body : {};
-  const message = typeof said["error"] === "string" ? said["error"] : `Cannot use ${url}: it answered with status ${response.status}.`;
-  throw new FettleError(codeOf(said["code"]) ?? "source.unreachable", message, { ...(typeof said["hint"] === "string" && { hint: said["hint"] }) });
+/** The answer when it is one; what the other side says of itself is its own sentence and code. */
+async function call(url: string, options: AskUrlOptions): Promise<Readonly<Record<string, unknown>>> {
+  const { ok, status, body } = await askUrl(url, options);
+  if (ok && Object.keys(body).length > 0) return body;
+  const message = typeof body["error"] === "string" ? body["error"] : `Cannot use ${url}: it answered with status ${status}.`;
+  throw new FettleError(codeOf(body["code"]) ?? "source.unreachable", message, { ...(typeof body["hint"] === "string" && { hint: body["hint"] }) });
 }
 
 /** A failed job says why as text or as an object; its code is fettle's own when the other side is fettle. */
-function failureOf(answer: Record<string, unknown>, id: string): FettleError {
+function failureOf(answer: Readonly<Record<string, unknown>>, id: string): FettleError {
   const { error, status } = answer;
   const text = typeof error === "string" ? error : error === undefined ? undefined : JSON.stringify(error);
   const code = codeOf(answer["errorCode"]) ?? (status === "CANCELLED" ? "job.cancelled" : status === "TIMED_OUT" ? "engine.timeout" : "engine.failed");
