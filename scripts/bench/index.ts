@@ -1,6 +1,7 @@
 /**
- * Measures fettle beside what it replaces, in one run on this machine: `bun scripts/bench/index.ts runpod --python PATH`.
- * Installs nothing: `--python` names a Python that has `runpod` and `requests`. Exit code 1 when a target is missed.
+ * Measures fettle beside what it replaces, in one run on this machine: `bun scripts/bench/index.ts runpod --python PATH`
+ * (installs nothing: `--python` names a Python that has `runpod` and `requests`) and `bun scripts/bench/index.ts supervise`
+ * (brings s6, supervisord and PM2 with scripts/bench/rivals). Exit code 1 when a target is missed.
  */
 import { execFileSync } from "node:child_process";
 import { accessSync, mkdtempSync, rmSync } from "node:fs";
@@ -9,16 +10,24 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { benchRunpod } from "./runpod.ts";
 import { buildRows, drawReport } from "./runpod-report.ts";
+import { superviseCommand } from "./supervise-command.ts";
 
-const usage = `bun scripts/bench/index.ts [runpod] --python PATH [options]
+const usage = `bun scripts/bench/index.ts [runpod | supervise] [options]
 
+runpod: beside the runpod Python SDK, on a local platform
   --python PATH   a Python with runpod and requests (else $FETTLE_BENCH_PYTHON, else python3)
-  --fettle PATH   the binary, or a .ts file to run with this runtime (default dist/fettle)
   --quick         a fifth of the jobs, about a minute and a half
   --jobs N        backlog jobs in all (200)      --idle-jobs N   jobs into an idle poll (40)
   --rounds N      interleaved rounds (2)         --waves N       waves of four 15 MB results (4)
   --hold SECONDS  held poll for SIGTERM, at most 20 (20)
   --keep          keep the workers' logs and print where
+
+supervise: beside bash, s6, supervisord and PM2, with eight small services
+  --rounds N      interleaved rounds (5), about a minute each
+  --rivals LIST   bash,s6,supervisord,pm2; an empty list measures fettle alone
+
+both
+  --fettle PATH   the binary, or a .ts file to run with this runtime (default dist/fettle)
   --json          print one JSON value`;
 
 const { values: flags, positionals } = parseArgs({
@@ -30,6 +39,7 @@ const { values: flags, positionals } = parseArgs({
     jobs: { type: "string" },
     "idle-jobs": { type: "string" },
     rounds: { type: "string" },
+    rivals: { type: "string", default: "bash,s6,supervisord,pm2" },
     waves: { type: "string" },
     hold: { type: "string", default: "20" },
     keep: { type: "boolean", default: false },
@@ -42,8 +52,15 @@ function main(): Promise<number> | number {
   if (flags.help) return (say(usage), 0);
   const [bench = "runpod"] = positionals;
   if (bench === "runpod") return runpod();
-  say(`There is no bench "${bench}"; there is: runpod.`);
+  if (bench === "supervise") return supervise();
+  say(`There is no bench "${bench}"; there are: runpod, supervise.`);
   return 2;
+}
+
+function supervise(): Promise<number> | number {
+  if (!isThere(flags.fettle)) return (say(`There is no ${flags.fettle}; build it with scripts/build, or name one with --fettle.`), 2);
+  const { fettle, python, json } = flags;
+  return superviseCommand({ fettle, python, rounds: Number(flags.rounds ?? 5), rivals: flags.rivals.split(",").filter(Boolean), json, say });
 }
 
 async function runpod(): Promise<number> {
