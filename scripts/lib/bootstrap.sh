@@ -73,8 +73,7 @@ need_node_modules() {
 # The newest Python from 3.11 on that is at hand; installs Debian's when there is none.
 find_python() {
   local candidate
-  for candidate in "${FETTLE_TEST_PYTHON:-}" python3.11 python3 python3.12 python3.13; do
-    [ -n "$candidate" ] || continue
+  for candidate in python3.11 python3 python3.12 python3.13; do
     if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
       python="$("$candidate" -c 'import sys; print(sys.executable)')"
       return 0
@@ -102,13 +101,13 @@ install_python_env() {
     --requirement "$root/src/engines/diffusers/helper/requirements.txt"
 }
 
-# A virtual environment with the bundled engine's requirements and the tests' own; its Python is then in $FETTLE_PYTHON.
+# A virtual environment with the bundled engine's requirements and the tests' own; its Python is then in $FETTLE_PYTHON, and for the tests that need packages in $FETTLE_TEST_PYTHON.
 need_python_env() {
   find_python
   local key
   key="$python $("$python" --version) $(cat "$root/test/requirements.txt" "$root/src/engines/diffusers/helper/requirements.txt")"
   once python-packages "$key" install_python_env
-  export FETTLE_PYTHON="$once_dir/bin/python"
+  export FETTLE_PYTHON="$once_dir/bin/python" FETTLE_TEST_PYTHON="$once_dir/bin/python"
 }
 
 # need_apt PACKAGE…: installs the missing ones when root or a sudo without a question allows it.
