@@ -18,4 +18,5 @@ export const commands: Readonly<Record<string, Row>> = {
   service: { summary: "List, restart or stop services; read their logs", load: () => import("./service.ts") },
   config: { summary: "Show, check or begin a configuration", load: () => import("./config.ts") },
   work: { summary: "The worker process that start adds as a service", internal: true, load: () => import("./work.ts") },
+  steps: { summary: "The process of a task made of steps", internal: true, load: () => import("./steps.ts") },
 };

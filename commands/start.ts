@@ -1,22 +1,15 @@
-import { socketName } from "../src/control/protocol.ts";
-import { workerSettings } from "../src/control/worker-settings.ts";
-import { assetDirIn, unpackAssets } from "../src/engines/diffusers/unpack.ts";
-import { kinds } from "../src/engines/index.ts";
+import { unpackAssets } from "../src/engines/diffusers/unpack.ts";
 import { EventBus } from "../src/events/bus.ts";
-import { createLog, resolveFormat } from "../src/log/log.ts";
-import { readFacts } from "../src/machine/facts.ts";
-import { buildPlan } from "../src/plan/build-plan.ts";
-import { useEngineAt } from "../src/plan/engine-at.ts";
+import { createLog } from "../src/log/log.ts";
+import { watchBoot } from "../src/phases/boot.ts";
 import { explainPlan } from "../src/plan/explain.ts";
 import { maskPlan } from "../src/plan/mask-plan.ts";
-import { factsNeeded } from "../src/plan/needs.ts";
 import { becomeInit } from "../src/supervise/init/init.ts";
 import { runSupervisor } from "../src/supervise/supervisor.ts";
 import { createTimeline } from "../src/supervise/timeline.ts";
-import { selfArgv } from "../src/util/self-argv.ts";
-import { join } from "node:path";
-import { type Args, type Command, type Io, textFlag } from "./command.ts";
-import { configFlags, loadFromArgs } from "./load-config.ts";
+import { type Args, type Command, type Io } from "./command.ts";
+import { configFlags } from "./load-config.ts";
+import { resolveStart, unchangeable } from "./resolve-start.ts";
 
 export const command: Command = {
   name: "start",
@@ -32,25 +25,14 @@ export const command: Command = {
 };
 
 async function start(args: Args, io: Io): Promise<number> {
-  const loaded = loadFromArgs(args, io);
-  const config = useEngineAt(loaded.config, textFlag(args, "engineUrl"));
-  const facts = await readFacts(factsNeeded(config, kinds), { env: io.env });
-  const logFormat = resolveFormat(config.log.format);
-  const assetRoot = join(config.stateDir, "assets");
-  const { plan, sources } = buildPlan(config, facts, {
-    profile: loaded.profile,
-    launchers: kinds,
-    assetDir: assetDirIn(assetRoot),
-    selfArgv: selfArgv(),
-    logFormat,
-    socketName,
-  });
+  const first = await resolveStart(args, io);
+  const { loaded, config, plan, logFormat } = first;
   if (args.flags["dryRun"]) {
     const shown = maskPlan({ ...plan, warnings: [...loaded.warnings, ...plan.warnings] }, loaded.secrets);
     io.out(args.flags["json"] ? `${JSON.stringify(shown, null, 2)}\n` : explainPlan(shown));
     return 0;
   }
-  unpackAssets(assetRoot);
+  unpackAssets(first.assetRoot);
   const log = createLog({ format: logFormat, level: config.log.level, secrets: loaded.secrets });
   for (const warning of loaded.warnings) log.warn(warning);
   const bus = new EventBus();
@@ -62,16 +44,24 @@ async function start(args: Args, io: Io): Promise<number> {
     init.end();
     return 0;
   }
-  const exitCode = await runSupervisor(plan, {
+  const boot = watchBoot(plan, { bus, log, stateDir: config.stateDir, logDir: config.logDir, stages: timeline.stages });
+  const running = runSupervisor(plan, {
     bus,
+    failure: boot.failure,
     init,
     log,
     logFormat,
     env: io.env,
     runtimeDir: config.runtimeDir,
-    workerSettings: workerSettings(config, plan, sources),
+    workerSettings: first.settings,
+    reload: async () => {
+      const next = await resolveStart(args, io, first);
+      unpackAssets(next.assetRoot);
+      return { plan: next.plan, workerSettings: next.settings, warnings: [...next.loaded.warnings, ...unchangeable(config, next.config)] };
+    },
     ...(config.health.enabled && { health: { listen: config.health.listen, port: config.health.port } }),
   });
+  const exitCode = await running.finally(() => boot.end());
   if (args.flags["json"]) io.out(`${JSON.stringify({ exitCode, timeline: timeline.stages })}\n`);
   return exitCode;
 }

@@ -8,7 +8,7 @@ export interface CrossChecked {
 }
 
 /** Names the plan gives out itself. */
-const reservedNames = ["worker"];
+const reservedNames = ["worker", "pre-start", "post-start"];
 
 /** More mistakes of one kind help nobody. */
 const maxErrors = 50;
@@ -17,7 +17,13 @@ const maxErrors = 50;
 export function crossCheck(tree: Tree): CrossChecked {
   const engines = children(tree, ["engines"]);
   const services = children(tree, ["services"]);
-  const checks = [sameNames(engines, services), reserved([...engines, ...services]), unknownDependencies(engines, services), samePorts(tree, engines)];
+  const checks = [
+    sameNames(engines, services),
+    reserved([...engines, ...services]),
+    unknownDependencies(engines, services),
+    unknownPhases(tree, engines, services),
+    samePorts(tree, engines),
+  ];
   return { errors: checks.flatMap((found) => [...found.take(maxErrors)]), warnings: portArguments(engines) };
 }
 
@@ -72,6 +78,28 @@ function missingDependency(service: string, name: string, others: readonly strin
   const near = suggest(name, others);
   const hint = near ? `Did you mean "${near}"?` : `Declared here: ${others.join(", ") || "nothing else"}.`;
   return { code: "plan.missing-dependency", message: `Cannot use config: "${service}" waits for "${name}", which does not exist.`, hint, where };
+}
+
+function* unknownPhases(root: Tree, engines: readonly Child[], services: readonly Child[]): Generator<Diagnostic> {
+  const phases = children(root, ["phases"]);
+  const names = phases.map(({ name }) => name);
+  const named = [...engines, ...services].map((child) => ({ child, found: treeAt(child.tree, ["phase"]), path: [...child.path, "phase"] }));
+  const after = phases.flatMap((child) => {
+    const list = treeAt(child.tree, ["after"]);
+    const items = list.whole && list.tree.kind === "list" ? list.tree.items : [];
+    return items.map((tree, index) => ({ child, found: { tree, whole: true }, path: [...child.path, "after", index] }));
+  });
+  for (const { child, found, path } of [...named, ...after]) {
+    const { tree, whole } = found;
+    if (!whole || tree.kind !== "scalar" || tree.value === null || names.includes(String(tree.value))) continue;
+    const near = suggest(String(tree.value), names);
+    yield {
+      code: "plan.unknown-phase",
+      message: `Cannot use config: "${child.name}" names the phase "${String(tree.value).slice(0, 60)}", which does not exist.`,
+      hint: near ? `Did you mean "${near}"?` : `Declare it under phases; declared: ${names.join(", ") || "none"}.`,
+      where: whereOf(tree.place, path),
+    };
+  }
 }
 
 const defaultPorts: Readonly<Record<string, number>> = { a1111: 3000, diffusers: 3000 };

@@ -22,6 +22,8 @@ export interface ServiceStatus {
   readonly state: "waiting" | "starting" | "ready" | "unready" | "backing-off" | "stopping" | "exited" | "crash-looping";
   readonly pid?: number;
   readonly restarts: number;
+  /** ms from the spawn of the current child to its first readiness. */
+  readonly readyAfterMs?: number;
   /** ms since the current child was spawned. */
   readonly uptimeMs?: number;
   readonly ending?: Ending;
@@ -42,6 +44,23 @@ export interface TimelineStage {
   readonly startedMs: number;
   readonly endedMs?: number;
   readonly expect?: { readonly minMs?: number; readonly maxMs: number };
+  /** When it was first seen to accept a connection; only where an HTTP probe asks. */
+  readonly listeningMs?: number;
+  /** The median of earlier boots on this hardware. */
+  readonly usualMs?: number;
+}
+
+/** A phase of the boot as far as it has come. */
+export interface PhaseStatus {
+  readonly name: string;
+  readonly number: number;
+  readonly title: string;
+  readonly state: "waiting" | "running" | "completed" | "failed";
+  readonly targetMs?: number;
+  readonly usualMs?: number;
+  readonly tookMs?: number;
+  /** Members that failed, or the reason why the phase did. */
+  readonly failed?: readonly string[];
 }
 
 export interface Snapshot {
@@ -56,6 +75,8 @@ export interface Snapshot {
   readonly state: "starting" | "ready" | "degraded" | "stopping";
   readonly services: readonly ServiceStatus[];
   readonly engines: readonly EngineStatus[];
+  /** Absent when the plan has no phases. */
+  readonly phases?: readonly PhaseStatus[];
   readonly timeline: readonly TimelineStage[];
   /** Where the job API listens, once the worker said so. */
   readonly jobApi?: string;

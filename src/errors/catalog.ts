@@ -42,6 +42,7 @@ export const catalog = {
 
   "plan.cycle": row("Services wait for each other", "Remove one of the dependencies shown.", exits.usage),
   "plan.missing-dependency": row("A dependency does not exist", "Name a declared service, or declare it.", exits.usage),
+  "plan.unknown-phase": row("A phase does not exist", "Name a declared phase, or declare it.", exits.usage),
   "plan.port-taken-twice": row("Two services want one port", "Give one of them another port.", exits.usage),
 
   "supervise.spawn-failed": row("A program cannot be started", "Run `fettle doctor`.", exits.environment),
@@ -51,6 +52,11 @@ export const catalog = {
   "supervise.unknown-service": row("Unknown service", "`fettle service list` shows the names.", exits.usage),
   "supervise.stopping": row("fettle is stopping", "Start it again with `fettle start`.", exits.failed),
   "supervise.cannot-write": row("A file cannot be written", "Check the folder's rights and the disk's free space.", exits.environment),
+
+  "phase.not-accessible": row("A folder cannot be used", "Check the volume's mount and its rights: `mount | grep PATH`, `ls -la PATH`.", exits.failed),
+  "phase.cannot-link": row("A link cannot be made", "Look at what stands in its place; move it away, or set onFolder.", exits.failed),
+  "phase.cannot-write": row("A file or folder of the boot cannot be made", "Check the folder's rights and the disk's free space.", exits.failed),
+  "phase.check-failed": row("A check of the boot failed", "Read the log of the service it asks: `fettle service logs NAME`.", exits.failed),
 
   "engine.unreachable": row("The engine cannot be reached", "Run `fettle doctor`; read the engine's log.", exits.failed, true),
   "engine.lost": row("The engine died while it ran the job", "The engine is restarted; send the job again.", exits.failed, true),

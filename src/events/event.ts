@@ -12,6 +12,13 @@ interface ServiceEvent {
   readonly service: string;
 }
 
+interface PhaseEvent {
+  readonly phase: string;
+  readonly number: number;
+  readonly title: string;
+  readonly targetMs?: number;
+}
+
 interface JobEvent {
   readonly job: string;
   readonly source: string;
@@ -22,21 +29,41 @@ export type FettleEvent =
   | { readonly type: "supervisor.started"; readonly profile: string; readonly version: string; readonly processStartedMs: number }
   | { readonly type: "supervisor.ready"; readonly afterMs: number }
   | { readonly type: "supervisor.warned"; readonly message: string; readonly hint?: string }
+  /** The configuration was read again (SIGHUP). `keys`: what differs, without values. */
+  | {
+      readonly type: "supervisor.reloaded";
+      readonly added: readonly string[];
+      readonly removed: readonly string[];
+      readonly changed: readonly { readonly service: string; readonly keys: readonly string[] }[];
+    }
+  /** The configuration is not valid now; nothing changed. */
+  | { readonly type: "supervisor.reload-failed"; readonly message: string; readonly hint?: string }
   | { readonly type: "supervisor.stopping"; readonly reason: string; readonly budgetMs: number }
   | { readonly type: "supervisor.stopped"; readonly exitCode: number; readonly afterMs: number }
   // A service; see the state diagram in supervise/service.ts
   | (ServiceEvent & { readonly type: "service.starting"; readonly argv: readonly string[]; readonly announce?: string })
   | (ServiceEvent & { readonly type: "service.spawned"; readonly pid: number; readonly restarts: number })
   | (ServiceEvent & { readonly type: "service.waiting"; readonly tries: number; readonly reason: string })
+  | (ServiceEvent & { readonly type: "service.listening"; readonly afterMs: number })
   | (ServiceEvent & { readonly type: "service.ready"; readonly afterMs: number })
   | (ServiceEvent & { readonly type: "service.unready"; readonly reason: string })
   | (ServiceEvent & { readonly type: "service.exited"; readonly ending: Ending; readonly wanted: boolean; readonly lastLines: readonly string[] })
   | (ServiceEvent & { readonly type: "service.failed"; readonly reason: string })
   | (ServiceEvent & { readonly type: "service.backing-off"; readonly delayMs: number; readonly restarts: number })
   | (ServiceEvent & { readonly type: "service.crash-looping"; readonly restarts: number; readonly lastLines: readonly string[] })
+  /** It failed and is not started again by itself. */
+  | (ServiceEvent & { readonly type: "service.given-up"; readonly reason: string })
   | (ServiceEvent & { readonly type: "service.stopping"; readonly signal: NodeJS.Signals })
   | (ServiceEvent & { readonly type: "service.killed"; readonly afterMs: number })
   | (ServiceEvent & { readonly type: "service.stopped" })
+  // The phases of the boot; see phases/watch.ts
+  | (PhaseEvent & { readonly type: "phase.started" })
+  /** A member that may fail has failed; the phase goes on. */
+  | (PhaseEvent & { readonly type: "phase.warned"; readonly member: string; readonly reason: string })
+  /** `usualMs`: the median of earlier boots on this hardware. */
+  | (PhaseEvent & { readonly type: "phase.completed"; readonly afterMs: number; readonly usualMs?: number; readonly failed: readonly string[] })
+  | (PhaseEvent & { readonly type: "phase.failed"; readonly afterMs: number; readonly reason: string })
+  | { readonly type: "boot.completed"; readonly afterMs: number; readonly targetMs?: number; readonly failed: readonly string[] }
   // Jobs (the worker)
   | { readonly type: "worker.started"; readonly pid: number; readonly sources: readonly string[] }
   | { readonly type: "worker.listening"; readonly url: string }

@@ -70,14 +70,16 @@ export async function bootEngine({ config: whole, profile, env, log, logFormat, 
 /** No sources, no other services, one engine that is not started a second time: a fault must show at once. */
 function engineAlone(config: Config, dir: string): Config {
   const first = Object.entries(config.engines).find(([, { enabled }]) => enabled);
-  if (!first) return { ...config, engines: {}, services: {}, sources: {} };
+  if (!first) return { ...config, engines: {}, services: {}, phases: {}, hooks: {}, sources: {} };
   const [name, engine] = first;
-  const alone = { ...engine, port: 0, announce: undefined, restart: { ...engine.restart, policy: "never" as const } };
+  const alone = { ...engine, port: 0, announce: undefined, phase: undefined, restart: { ...engine.restart, policy: "never" as const } };
   return {
     ...config,
     announce: [],
     engines: { [name]: alone },
     services: {},
+    phases: {},
+    hooks: {},
     sources: {},
     health: { ...config.health, enabled: false },
     runtimeDir: dir,

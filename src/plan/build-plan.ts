@@ -5,6 +5,7 @@ import { planEngines } from "./engine-services.ts";
 import type { Launchers } from "./launch.ts";
 import { launchedEngines } from "./needs.ts";
 import { checkDependencies, startOrder } from "./order.ts";
+import { orderPhases } from "./phases.ts";
 import type { Plan, PlannedEngine, Service } from "./plan.ts";
 import { checkPorts, type Listener } from "./ports.ts";
 import { expectation } from "./service-rules.ts";
@@ -30,7 +31,8 @@ export function buildPlan(config: Config, facts: MachineFacts, options: BuildOpt
   const draft = createDraft(config, facts);
   const { services: engineServices, engines } = planEngines(draft, options.launchers, options.assetDir);
   const sources = resolveSources(draft);
-  const services = withoutForeign(draft, [...engineServices, ...planUserServices(draft), ...planWorker(draft, sources, options)], engines);
+  const declared = [...engineServices, ...planUserServices(draft, options), ...planWorker(draft, sources, options)];
+  const services = orderPhases(draft, withoutForeign(draft, declared, engines), draft.phases);
   checkDependencies(services, leftOut(draft));
   checkPorts(listenersOf(draft, sources, engines));
   const plan: Plan = {
@@ -38,6 +40,7 @@ export function buildPlan(config: Config, facts: MachineFacts, options: BuildOpt
     announce: config.announce,
     warnings: draft.warnings,
     services,
+    phases: draft.phases,
     engines,
     order: startOrder(services),
     stopBudgetMs: config.stop.budget,

@@ -3,7 +3,9 @@ import type { Draft } from "./draft.ts";
 import { type EngineTask, type Launchers, launcherOf } from "./launch.ts";
 import { modelsDirOf } from "./needs.ts";
 import type { PlannedEngine, Service } from "./plan.ts";
-import { engineProbe, httpUrl } from "./probe.ts";
+import { engineProbe, livenessOfEngine, httpUrl } from "./probe.ts";
+import { isOptional } from "./phases.ts";
+import { processEnv } from "./process-env.ts";
 import { commonRules, taskRestart } from "./service-rules.ts";
 
 export interface EngineServices {
@@ -39,14 +41,17 @@ export function planEngines(draft: Draft, launchers: Launchers, assetDir: string
       role: "engine",
       argv: launched.argv,
       ...(launched.cwd !== undefined && { cwd: launched.cwd }),
-      env: { ...launched.env, ...allocatorEnv(draft, engine), ...engine.env },
+      env: { ...launched.env, ...processEnv(draft, name, engine), ...engine.env },
       dependsOn: tasks.map((service) => ({ service, condition: "completed" })),
       readiness: launched.readiness,
+      ...livenessOfEngine(launched.readiness, engine),
       essential: engine.essential,
       ...commonRules(engine),
-      ...draft.files(name),
+      ...(isOptional(engine.onFailure, engine.phase, draft.phases) && { optional: true }),
+      ...draft.files(name, engine),
     });
-    engines.push({ ...planned, service: name });
+    const gpu = draft.gpuOf(name);
+    engines.push({ ...planned, service: name, ...(gpu !== undefined && { gpu }) });
     warnAboutDevice(draft, name, engine);
   }
   return { services, engines };
@@ -66,18 +71,11 @@ function addTask(draft: Draft, services: Service[], engine: EngineConfig, task: 
     essential: engine.essential,
     stop: { signal: "SIGTERM", graceMs: 2000 },
     console: engine.console,
+    ...(engine.phase !== undefined && { phase: engine.phase }),
+    ...(isOptional(engine.onFailure, engine.phase, draft.phases) && { optional: true }),
     ...draft.files(task.name),
   });
   return task.name;
-}
-
-/** Seed 000: tcmalloc is preloaded when the machine has it; without it the engine runs all the same. */
-function allocatorEnv({ facts, warnings }: Draft, engine: EngineConfig): Record<string, string> {
-  if (engine.allocator !== "tcmalloc") return {};
-  if (facts.tcmalloc !== undefined) return { LD_PRELOAD: [facts.preload, facts.tcmalloc].filter(Boolean).join(":") };
-  const warning = "tcmalloc was not found by `ldconfig -p`; engines run without it and may hold more memory. Install google-perftools, or set allocator: none.";
-  if (!warnings.includes(warning)) warnings.push(warning);
-  return {};
 }
 
 function warnAboutDevice({ facts, warnings }: Draft, name: string, engine: EngineConfig): void {

@@ -18,13 +18,19 @@ export function factsNeeded(config: Config, launchers: Launchers): FactNeeds {
   const engines = launchedEngines(config).map(([, engine]) => engine);
   const services = Object.values(config.services).filter(({ enabled }) => enabled);
   const { http } = config.sources;
-  const ports = [...engines.map(({ port }) => port), ...(http?.enabled ? [http.port] : [])];
+  const ports = [...engines.flatMap(({ port, replicas }) => Array<number>(copies(replicas)).fill(port)), ...(http?.enabled ? [http.port] : [])];
   return {
-    tcmalloc: engines.some(({ allocator }) => allocator === "tcmalloc"),
+    tcmalloc: [...engines, ...services].some(({ allocator }) => allocator === "tcmalloc"),
+    gpus: [...engines, ...services].some(({ replicas }) => replicas === "gpu"),
+    libraries: [...engines, ...services].flatMap(({ preload }) => preload),
     paths: [
+      ...[config.hooks.preStart, config.hooks.postStart].flatMap((hook) => (hook ? [hook.path] : [])),
       ...services.flatMap(({ onlyIfExists }) => (onlyIfExists === undefined ? [] : [onlyIfExists])),
       ...engines.flatMap((engine) => launcherOf(launchers, engine).paths?.(engine, { modelsDir: modelsDirOf(config) }) ?? []),
     ],
     freePorts: ports.filter((port) => port === 0).length,
   };
 }
+
+/** How many GPUs there are is not known yet; nobody has more in one machine. */
+const copies = (replicas: "gpu" | number | undefined): number => (replicas === "gpu" ? 16 : (replicas ?? 1));

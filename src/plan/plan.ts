@@ -1,14 +1,19 @@
 // plan/ owns what shall run and in which order, as a value. Takes: a valid Config and machine facts. Gives: a Plan.
 // Pure: it reads no file, no environment, no clock, so `--dry-run` shows exactly what `start` does.
 // Must not know processes, jobs or sockets.
-import type { ProbeSpec } from "./probe-spec.ts";
+import type { LivenessSpec, ProbeSpec } from "./probe-spec.ts";
+import type { Step } from "./step.ts";
 
-/** When a dependency counts as fulfilled: spawned, passing readiness, or ended with 0. */
-export type DependencyCondition = "started" | "ready" | "completed";
+/** When a dependency counts as fulfilled: spawned, passing readiness, ended with 0, a line of its output matched, or its outcome is known, good or bad. */
+export type DependencyCondition = "started" | "ready" | "completed" | "log-line" | "settled";
 
 export interface Dependency {
   readonly service: string;
   readonly condition: DependencyCondition;
+  /** For `log-line`: a regular expression. */
+  readonly pattern?: string;
+  /** Orders the first start only, as phases do: a later restart and the stop know nothing of it, and nobody is told when it cannot hold. */
+  readonly startOnly?: true;
 }
 
 export interface RestartRule {
@@ -35,6 +40,9 @@ export interface Expectation {
   readonly maxMs: number;
 }
 
+/** As `ulimit` knows them; sizes in bytes. */
+export type Limits = Readonly<Partial<Record<"files" | "processes" | "core" | "lockedMemory" | "stack" | "memory", number | "unlimited">>>;
+
 export interface Service {
   readonly name: string;
   /** A task must end with 0; the others keep running. */
@@ -47,6 +55,11 @@ export interface Service {
   readonly user?: string;
   readonly dependsOn: readonly Dependency[];
   readonly readiness?: ProbeSpec;
+  readonly liveness?: LivenessSpec;
+  readonly nice?: number;
+  /** oom_score_adj */
+  readonly oomScore?: number;
+  readonly limits?: Limits;
   readonly restart: RestartRule;
   /** Its end ends the container, with its exit code. */
   readonly essential: boolean;
@@ -58,6 +71,29 @@ export interface Service {
   /** A line printed as it stands when the service starts (seed 000: "Starting WebUI API"). */
   readonly announce?: string;
   readonly expect?: Expectation;
+  /** The phase of the boot that it belongs to. */
+  readonly phase?: string;
+  /** Its failure is a warning: neither the boot nor the machine's health depends on it. */
+  readonly optional?: true;
+  /** Content once it has started. */
+  readonly background?: true;
+  /** A task that is not done after this long is ended and has failed. */
+  readonly timeLimitMs?: number;
+  /** Given to the program, which is fettle itself, in the environment. */
+  readonly steps?: readonly Step[];
+}
+
+/** A stage of the boot. Its members are the services that name it. */
+export interface PlannedPhase {
+  readonly name: string;
+  /** From 1, in the order of the config. */
+  readonly number: number;
+  readonly title: string;
+  readonly targetMs?: number;
+  /** What the failure of a member does that does not say otherwise. */
+  readonly onFailure: "exit" | "warn";
+  /** The phases that must be settled before its members start. */
+  readonly after: readonly string[];
 }
 
 /** An engine the worker may use; `service` is absent when it was not launched here (`url` given). */
@@ -79,6 +115,7 @@ export interface Plan {
   /** Warnings found while planning, such as a missing tcmalloc. */
   readonly warnings: readonly string[];
   readonly services: readonly Service[];
+  readonly phases: readonly PlannedPhase[];
   readonly engines: readonly PlannedEngine[];
   /** Start waves: all of one wave may start at once when their conditions hold. */
   readonly order: readonly (readonly string[])[];

@@ -1,10 +1,10 @@
-import type { ServiceConfig } from "../config/schema/index.ts";
-import type { Expectation, RestartRule, Service, StopRule } from "./plan.ts";
+import type { LimitsConfig, ServiceConfig } from "../config/schema/index.ts";
+import type { Expectation, Limits, RestartRule, Service, StopRule } from "./plan.ts";
 
 /** What engines and user services share, from the words of the config to those of the plan. */
 export function commonRules(
-  config: Pick<ServiceConfig, "announce" | "expect" | "user" | "restart" | "stop" | "console">,
-): Pick<Service, "announce" | "expect" | "user" | "restart" | "stop" | "console"> {
+  config: Pick<ServiceConfig, "announce" | "expect" | "user" | "restart" | "stop" | "console" | "phase" | "nice" | "oomScore" | "limits">,
+): Pick<Service, "announce" | "expect" | "user" | "restart" | "stop" | "console" | "phase" | "nice" | "oomScore" | "limits"> {
   return {
     restart: restartRule(config.restart),
     stop: stopRule(config.stop),
@@ -12,11 +12,20 @@ export function commonRules(
     ...(config.user !== undefined && { user: config.user }),
     ...(config.announce !== undefined && { announce: config.announce }),
     ...(config.expect && { expect: expectation(config.expect) }),
+    ...(config.nice !== undefined && { nice: config.nice }),
+    ...(config.oomScore !== undefined && { oomScore: config.oomScore }),
+    ...(config.limits && { limits: limitsOf(config.limits) }),
+    ...(config.phase !== undefined && { phase: config.phase }),
   };
 }
 
 export function expectation({ min, max }: { min?: number | undefined; max: number }): Expectation {
   return { ...(min !== undefined && { minMs: min }), maxMs: max };
+}
+
+/** Only what was given. */
+function limitsOf(config: LimitsConfig): Limits {
+  return Object.fromEntries(Object.entries(config).filter(([, limit]) => limit !== undefined)) as Limits;
 }
 
 function restartRule(config: ServiceConfig["restart"]): RestartRule {

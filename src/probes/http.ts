@@ -11,10 +11,12 @@ export function httpCheck(url: string): Check {
       const attempt = start(() => request(url, { agent: false, headers: { connection: "close" } }), resolve);
       if (!attempt) return;
       const cut = () => void attempt.destroy();
+      let listening = false;
       const end = (result: CheckResult) => {
         signal.removeEventListener("abort", cut);
-        resolve(result);
+        resolve(listening && !result.ok ? { ...result, listening } : result);
       };
+      attempt.once("socket", (socket) => socket.once("connect", () => (listening = true)));
       attempt.once("response", (response) => {
         const status = response.statusCode ?? 0;
         response.on("error", () => undefined).resume();

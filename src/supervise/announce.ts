@@ -8,6 +8,7 @@ const shownLines = 10;
 
 /** An observer: says on the log what happens, in a person's words. */
 export function createAnnouncer(plan: Plan, log: Log): (event: StampedEvent) => void {
+  const optional = new Set(plan.services.filter((service) => service.optional).map(({ name }) => name));
   const mirrored = new Set(plan.services.filter(({ console }) => console).map(({ name }) => name));
   const showLines = (service: string, lines: readonly string[]) => {
     if (lines.length === 0) return;
@@ -23,6 +24,20 @@ export function createAnnouncer(plan: Plan, log: Log): (event: StampedEvent) => 
         return;
       case "supervisor.warned":
         return log.warn(event.hint === undefined ? event.message : `${event.message} ${event.hint}`, about);
+      case "supervisor.reloaded": {
+        const lines = [
+          ...event.added.map((name) => `  + ${name}`),
+          ...event.removed.map((name) => `  - ${name}`),
+          ...event.changed.map(({ service, keys }) => `  ~ ${service}: ${keys.join(", ")}`),
+        ];
+        if (lines.length === 0) return log.info("The configuration was read again; nothing has to be restarted.", about);
+        log.info("The configuration was read again; what changed:", about);
+        for (const line of lines) log.info(line, about);
+        return;
+      }
+      case "supervisor.reload-failed":
+        log.error(`Cannot reload, everything goes on as it was: ${event.message}`, about);
+        return event.hint === undefined ? undefined : log.info(event.hint, about);
       case "supervisor.stopping":
         return log.info(`Stopping: ${event.reason}.`, about);
       case "supervisor.stopped":
@@ -44,7 +59,7 @@ export function createAnnouncer(plan: Plan, log: Log): (event: StampedEvent) => 
         if (!mirrored.has(event.service)) showLines(event.service, event.lastLines);
         return;
       case "service.failed":
-        return log.error(`Cannot start ${event.service}: ${event.reason}.`, about);
+        return log[optional.has(event.service) ? "warn" : "error"](`Cannot start ${event.service}: ${event.reason}.`, about);
       case "service.backing-off":
         return log.info(`${event.service} starts again ${event.delayMs === 0 ? "at once" : `in ${seconds(event.delayMs)}`} (restart ${event.restarts})`, about);
       case "service.crash-looping":

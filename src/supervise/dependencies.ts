@@ -1,4 +1,4 @@
-import type { DependencyCondition } from "../plan/plan.ts";
+import type { Dependency } from "../plan/plan.ts";
 import { describeEnding, type ServiceState } from "./service-state.ts";
 
 /** What a dependant sees of the service it waits for. */
@@ -8,18 +8,27 @@ export interface Depended {
   readonly state: ServiceState;
   /** It was spawned since it was last asked to start. */
   readonly hasStarted: boolean;
+  /** It was ready or done, or has failed, at least once since it was asked to start. */
+  readonly hasSettled: boolean;
+  /** A line of its output has matched since it was last asked to start. */
+  hasSaid(pattern: string): boolean;
 }
 
+type Wanted = Pick<Dependency, "condition" | "pattern">;
+
 /** A task is ready when it is done. */
-export function isMet({ state, isTask, hasStarted }: Depended, condition: DependencyCondition): boolean {
+export function isMet(depended: Depended, { condition, pattern = "" }: Wanted): boolean {
+  const { state, isTask, hasStarted, hasSettled } = depended;
+  if (condition === "log-line") return depended.hasSaid(pattern);
   if (condition === "started") return hasStarted;
+  if (condition === "settled") return hasSettled;
   if (condition === "ready" && !isTask) return state.id === "ready";
   return state.id === "exited" && !state.wanted && state.ending?.code === 0;
 }
 
 /** Why the condition will not hold until somebody restarts that service; undefined while there is hope. */
-export function whyNever(depended: Depended, condition: DependencyCondition): string | undefined {
-  if (isMet(depended, condition)) return undefined;
+export function whyNever(depended: Depended, wanted: Wanted): string | undefined {
+  if (isMet(depended, wanted)) return undefined;
   const { name, state } = depended;
   if (state.id === "crash-looping") return `${name} keeps failing: ${state.reason}`;
   if (state.id !== "exited") return undefined;
@@ -29,7 +38,9 @@ export function whyNever(depended: Depended, condition: DependencyCondition): st
 }
 
 /** What it still waits for, in words. */
-export function describeWait({ name, isTask }: Depended, condition: DependencyCondition): string {
+export function describeWait({ name, isTask }: Depended, { condition, pattern }: Wanted): string {
+  if (condition === "log-line") return `waits for a line of ${name} that matches /${pattern}/`;
   if (condition === "started") return `waits for ${name} to start`;
+  if (condition === "settled") return `waits for ${name}`;
   return condition === "completed" || isTask ? `waits for ${name} to complete` : `waits for ${name} to be ready`;
 }

@@ -20,6 +20,7 @@ export function serviceEnv(inherited: Readonly<Record<string, string>>, service:
     if (value === null) delete env[name];
     else env[name] = value;
   }
+  if (service.steps) env["FETTLE_STEPS"] = JSON.stringify(service.steps);
   env[markerName] = `${instance}:${service.name}`;
   return env;
 }

@@ -1,11 +1,15 @@
 import type { Ending } from "../events/event.ts";
 import type { Service } from "../plan/plan.ts";
-import { createCheck } from "../probes/create-check.ts";
+import type { Check } from "../probes/check.ts";
+import { createCheck, type ProbeSurroundings as Ask } from "../probes/create-check.ts";
+import { untilUnresponsive } from "../probes/liveness.ts";
+import { notifyCheck } from "../probes/notify.ts";
 import { waitUntilReady, watchReadiness } from "../probes/probe.ts";
 import { pause } from "../util/pause.ts";
 import { type Child, type ChildOptions, spawnChild } from "./child.ts";
 import { endFamily } from "./end-family.ts";
 import { serviceEnv } from "./environment.ts";
+import { adjust, limitedArgv } from "./limits.ts";
 import type { Output } from "./output.ts";
 import { removePidFile, writePidFile } from "./pid-file.ts";
 import { commandRunner } from "./run-command.ts";
@@ -17,6 +21,8 @@ import { type Identity, resolveUser } from "./user.ts";
 export type LifeEnd =
   | { readonly type: "spawn-failed"; readonly reason: string; readonly permanent: boolean }
   | { readonly type: "too-late"; readonly ending: Ending; readonly reason: string }
+  /** It did not answer its liveness probe any more. */
+  | { readonly type: "hung"; readonly ending: Ending; readonly readyMs: number; readonly reason: string }
   | { readonly type: "exited"; readonly ending: Ending; readonly readyMs: number }
   | { readonly type: "stopped"; readonly ending: Ending; readonly killed: boolean };
 
@@ -30,6 +36,8 @@ export interface LifeOptions {
   /** Aborts when its grace is over. */
   readonly kill: AbortSignal;
   set(state: ServiceState): void;
+  /** A new child is about to start; its output can be listened to. */
+  onChild(): void;
 }
 
 /** After the child is gone its output may be held open by somebody who got away; not longer than this. */
@@ -44,10 +52,19 @@ export async function runLife(options: LifeOptions): Promise<LifeEnd> {
   const identity = identityOf(service, around);
   if (typeof identity === "string") return { type: "spawn-failed", reason: identity, permanent: true };
   output.beginChild();
-  const spawned = await spawnChild({ ...spawnOptions(service, around, identity), argv: service.argv, onOutput: (stream, chunk) => output.push(stream, chunk) });
+  options.onChild();
+  const notify = service.readiness?.type === "fd" ? notifyCheck() : undefined;
+  const spawned = await spawnChild({
+    ...spawnOptions(service, around, identity),
+    argv: limitedArgv(service),
+    ...(notify && { onNotify: notify.feed }),
+    onOutput: (stream, chunk) => output.push(stream, chunk),
+  });
   if (spawned.type === "spawn-failed") return spawned;
   const { child } = spawned;
   const spawnedMs = performance.now();
+  const unadjusted = adjust(child.pid, service);
+  if (unadjusted !== undefined) around.warn(`Cannot adjust ${service.name}: ${unadjusted}.`);
   around.guardian.add(child.pid);
   const trouble = writePidFile(service.pidFile, child.pid);
   if (trouble !== undefined) around.warn(`Cannot write ${service.pidFile}: ${trouble}.`);
@@ -56,7 +73,17 @@ export async function runLife(options: LifeOptions): Promise<LifeEnd> {
 
   const probing = new AbortController();
   let readySinceMs: number | undefined;
-  const probe = watch(options, child, identity, probing.signal, () => {
+  const hung = Promise.withResolvers<{ readonly type: "hung"; readonly reason: string }>();
+  const ask: Ask = {
+    run: commandRunner(() => spawnOptions(service, around, identity)),
+    onLines: (feed) => output.listen(feed),
+    ...(notify && { notified: notify.check }),
+  };
+  const probe = watch(options, { child, spawnedMs }, ask, probing.signal, () => {
+    if (readySinceMs === undefined && service.liveness)
+      void untilUnresponsive(createCheck(service.liveness, ask), service.liveness, { signal: probing.signal }).then((reason) => {
+        if (reason !== undefined) hung.resolve({ type: "hung", reason: `it does not answer any more: ${reason}` });
+      });
     readySinceMs ??= performance.now();
     bus.emit({ type: "service.ready", service: service.name, afterMs: performance.now() - spawnedMs });
     set({ id: "ready", child, sinceMs: readySinceMs });
@@ -65,26 +92,27 @@ export async function runLife(options: LifeOptions): Promise<LifeEnd> {
   const onStop = () => stopped.resolve({ type: "stop" });
   stop.addEventListener("abort", onStop, { once: true });
   if (stop.aborted) onStop();
-  const first = await Promise.race([child.exited.then((ending) => ({ type: "exited", ending }) as const), stopped.promise, probe]);
+  const first = await Promise.race([child.exited.then((ending) => ({ type: "exited", ending }) as const), stopped.promise, probe, hung.promise]);
   stop.removeEventListener("abort", onStop);
   const readyMs = readySinceMs === undefined ? 0 : performance.now() - readySinceMs;
   probing.abort();
 
-  if (first.type === "too-late") bus.emit({ type: "service.failed", service: service.name, reason: first.reason });
+  if (first.type === "too-late" || first.type === "hung") bus.emit({ type: "service.failed", service: service.name, reason: first.reason });
   if (first.type === "stop") set({ id: "stopping", child });
   if (first.type !== "exited") bus.emit({ type: "service.stopping", service: service.name, signal: service.stop.signal });
   const killed = await endChild(options, child, first.type !== "stop");
   const ending = await child.exited;
   bus.emit({ type: "service.exited", service: service.name, ending, wanted: first.type === "stop", lastLines: output.lastLines });
   if (first.type === "stop") return { type: "stopped", ending, killed };
+  if (first.type === "hung") return { type: "hung", ending, readyMs, reason: first.reason };
   return first.type === "too-late" ? { type: "too-late", ending, reason: first.reason } : { type: "exited", ending, readyMs };
 }
 
 /** Resolves only when the child was not ready in time. */
 async function watch(
-  { service, around, output, set }: LifeOptions,
-  child: Child,
-  identity: Identity | undefined,
+  { service, around, set }: LifeOptions,
+  { child, spawnedMs }: { readonly child: Child; readonly spawnedMs: number },
+  ask: Ask,
   signal: AbortSignal,
   onReady: () => void,
 ): Promise<{ type: "too-late"; reason: string }> {
@@ -93,9 +121,20 @@ async function watch(
   const never = new Promise<never>(() => undefined);
   if (!readiness) {
     if (service.role !== "task") onReady();
+    else if (service.timeLimitMs !== undefined && (await isOver(service.timeLimitMs, signal)))
+      return { type: "too-late", reason: `it was not done after ${service.timeLimitMs / 1000} s` };
     return never;
   }
-  const check = createCheck(readiness, { run: commandRunner(() => spawnOptions(service, around, identity)), onLines: (feed) => output.listen(feed) });
+  const asked = createCheck(readiness, ask);
+  let isListening = readiness.type !== "http";
+  const check: Check = async (options) => {
+    const result = await asked(options);
+    if (!isListening && !signal.aborted && (result.ok || result.listening)) {
+      isListening = true;
+      bus.emit({ type: "service.listening", service: service.name, afterMs: performance.now() - spawnedMs });
+    }
+    return result;
+  };
   const outcome = await waitUntilReady(check, readiness, {
     signal,
     onWaiting: (tries, reason) => bus.emit({ type: "service.waiting", service: service.name, tries, reason }),
@@ -103,7 +142,7 @@ async function watch(
   if (outcome.type === "too-late") return { type: "too-late", reason: `it was not ready after ${readiness.startupMs / 1000} s: ${outcome.reason}` };
   if (outcome.type === "aborted") return never;
   onReady();
-  if (readiness.type === "log-line") return never;
+  if (readiness.type === "log-line" || readiness.type === "fd") return never;
   const watching = watchReadiness(check, readiness, {
     signal,
     onChange(reason) {
@@ -113,6 +152,11 @@ async function watch(
     },
   });
   return await watching.then(() => never);
+}
+
+async function isOver(limitMs: number, signal: AbortSignal): Promise<boolean> {
+  await pause(limitMs, { signal });
+  return !signal.aborted;
 }
 
 /** Ends the child's whole family and takes the rest of its output; true when SIGKILL was needed. */

@@ -1,7 +1,7 @@
 import type { Snapshot } from "../control/protocol.ts";
 
 /** The snapshot in Prometheus' text format. */
-export function formatMetrics({ state, uptimeMs, services, engines, jobs, version, profile }: Snapshot): string {
+export function formatMetrics({ state, uptimeMs, services, phases = [], engines, jobs, version, profile }: Snapshot): string {
   const lines: string[] = [];
   const family = (name: string, type: "gauge" | "counter", help: string, samples: readonly (readonly [labels: Record<string, string>, value: number])[]) => {
     if (samples.length === 0) return;
@@ -17,6 +17,38 @@ export function formatMetrics({ state, uptimeMs, services, engines, jobs, versio
     "gauge",
     "1 when the service is ready.",
     services.map(({ name, role, state: now }) => [{ service: name, role }, flag(now === "ready")]),
+  );
+  const seconds = (ms: number | undefined) => (ms === undefined ? undefined : ms / 1000);
+  family(
+    "fettle_service_ready_seconds",
+    "gauge",
+    "From the spawn of the service's current child to its first readiness.",
+    known(services.map(({ name, role, readyAfterMs }) => [{ service: name, role }, seconds(readyAfterMs)])),
+  );
+  const byPhase = (value: (one: (typeof phases)[number]) => number | undefined) => known(phases.map((one) => [{ phase: one.name }, seconds(value(one))]));
+  family(
+    "fettle_phase_seconds",
+    "gauge",
+    "How long the phase of the boot took.",
+    byPhase(({ tookMs }) => tookMs),
+  );
+  family(
+    "fettle_phase_target_seconds",
+    "gauge",
+    "How long the phase should take.",
+    byPhase(({ targetMs }) => targetMs),
+  );
+  family(
+    "fettle_phase_usual_seconds",
+    "gauge",
+    "The median of earlier boots on this hardware.",
+    byPhase(({ usualMs }) => usualMs),
+  );
+  family(
+    "fettle_phase_failures",
+    "gauge",
+    "Members of the phase that failed.",
+    phases.map((one) => [{ phase: one.name }, one.failed?.length ?? 0]),
   );
   family(
     "fettle_service_restarts_total",
@@ -34,6 +66,11 @@ export function formatMetrics({ state, uptimeMs, services, engines, jobs, versio
   family("fettle_jobs_done_total", "counter", "Jobs that gave a result.", [[{}, jobs.done]]);
   family("fettle_jobs_failed_total", "counter", "Jobs that failed or were cancelled.", [[{}, jobs.failed]]);
   return `${lines.join("\n")}\n`;
+}
+
+/** Samples whose value is known yet. */
+function known(samples: readonly (readonly [Record<string, string>, number | undefined])[]): (readonly [Record<string, string>, number])[] {
+  return samples.flatMap(([labels, value]) => (value === undefined ? [] : [[labels, value] as const]));
 }
 
 function formatLabels(labels: Record<string, string>): string {

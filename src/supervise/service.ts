@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import type { Service } from "../plan/plan.ts";
 import { pause } from "../util/pause.ts";
 import { type Depended, describeWait, isMet, whyNever } from "./dependencies.ts";
@@ -27,30 +28,52 @@ interface Run {
 
 /** One declared service through all its children: waits for its dependencies, starts, restarts by the rule, stops. Diagram: service-state.ts. */
 export class SupervisedService implements Depended {
-  readonly spec: Service;
-  readonly output: Output;
+  #spec: Service;
+  #output: Output;
   readonly #around: Surroundings;
   readonly #find: (name: string) => SupervisedService | undefined;
-  readonly #record: RestartRecord;
+  #record: RestartRecord;
+  /** What dependants wait for in its output, since it was last asked to start. */
+  readonly #lines = new Map<string, { readonly expression: RegExp; seen: boolean }>();
   #state: ServiceState = { id: "waiting", reason: "not started yet" };
   #run: Run | undefined;
   #restarting: Promise<void> | undefined;
   #hasStarted = false;
+  #hasSettled = false;
+  /** The dependencies that order the first start have held. */
+  #hasBegun = false;
   #killed = false;
   #isClosed = false;
   #restarts = 0;
   #changed = Promise.withResolvers<void>();
 
   constructor(spec: Service, around: Surroundings, find: (name: string) => SupervisedService | undefined) {
-    this.spec = spec;
+    this.#spec = spec;
     this.#around = around;
     this.#find = find;
     this.#record = new RestartRecord(spec.restart);
-    this.output = new Output({
-      logFile: spec.logFile,
-      onLine: spec.console ? (line) => around.mirror(spec.name, line) : undefined,
-      onTrouble: (reason) => around.warn(`Cannot write ${spec.logFile}: ${reason}.`, "The service goes on; its lines are on the console only."),
-    });
+    this.#output = openOutput(spec, around);
+  }
+
+  get spec(): Service {
+    return this.#spec;
+  }
+
+  get output(): Output {
+    return this.#output;
+  }
+
+  /** Goes by another declaration from now on. What concerns the child itself must not differ while one runs. */
+  async adopt(spec: Service): Promise<void> {
+    const former = this.#spec;
+    this.#spec = spec;
+    if (!isDeepStrictEqual(former.restart, spec.restart)) this.#record = new RestartRecord(spec.restart);
+    if (former.logFile !== spec.logFile || former.console !== spec.console) {
+      const old = this.#output;
+      this.#output = openOutput(spec, this.#around);
+      await old.close();
+    }
+    this.#tell();
   }
 
   get name(): string {
@@ -69,12 +92,36 @@ export class SupervisedService implements Depended {
     return this.#hasStarted;
   }
 
+  get hasSettled(): boolean {
+    return this.#hasSettled || (this.spec.background === true && this.#hasStarted);
+  }
+
+  /** Somebody waits for a line of its output that matches. */
+  expectLine(pattern: string): void {
+    if (!this.#lines.has(pattern)) this.#lines.set(pattern, { expression: new RegExp(pattern), seen: false });
+  }
+
+  hasSaid(pattern: string): boolean {
+    return this.#lines.get(pattern)?.seen === true;
+  }
+
+  #listen(): void {
+    if (this.#lines.size === 0) return;
+    this.output.listen((line) => {
+      const met = [...this.#lines.values()].filter(({ seen, expression }) => !seen && expression.test(line));
+      for (const one of met) one.seen = true;
+      if (met.length > 0) this.#tell();
+    });
+  }
+
   /** Begins to run; does nothing while it runs already. */
   start(): void {
     if (this.#run || this.#isClosed) return;
     const stop = new AbortController();
     const kill = new AbortController();
     this.#hasStarted = false;
+    this.#hasSettled = false;
+    for (const line of this.#lines.values()) line.seen = false;
     this.#killed = false;
     this.#record.reset();
     const done = this.#live(stop.signal, kill.signal).finally(() => {
@@ -123,6 +170,11 @@ export class SupervisedService implements Depended {
   #set(state: ServiceState): void {
     this.#state = state;
     if ("child" in state && state.child) this.#hasStarted = true;
+    if (state.id === "ready" || state.id === "backing-off" || state.id === "exited" || state.id === "crash-looping") this.#hasSettled = true;
+    this.#tell();
+  }
+
+  #tell(): void {
     this.#changed.resolve();
     this.#changed = Promise.withResolvers<void>();
     this.#around.changed();
@@ -139,6 +191,7 @@ export class SupervisedService implements Depended {
           stop,
           kill,
           set: (state) => this.#set(state),
+          onChild: () => this.#listen(),
         });
         if (end.type === "stopped") {
           this.#killed = end.killed;
@@ -171,7 +224,7 @@ export class SupervisedService implements Depended {
       this.#set({ id: "exited", wanted: false, ...(ending && { ending }), ...(end.type !== "exited" && { reason }) });
       return this.#over(end, reason);
     }
-    const verdict = this.#record.failed(performance.now(), end.type === "exited" ? end.readyMs : 0);
+    const verdict = this.#record.failed(performance.now(), "readyMs" in end ? end.readyMs : 0);
     if (verdict.type === "crash-loop") {
       this.#set({ id: "crash-looping", restarts: verdict.restarts, reason, ...(ending && { ending }) });
       bus.emit({ type: "service.crash-looping", service: this.name, restarts: verdict.restarts, lastLines: this.output.lastLines });
@@ -184,7 +237,9 @@ export class SupervisedService implements Depended {
 
   #over(end: Exclude<LifeEnd, { type: "stopped" }>, reason: string): undefined {
     const exitCode = exitCodeOf(end);
-    if (this.spec.essential && !(this.isTask && exitCode === 0)) this.#around.essentialEnded(this.name, exitCode, reason);
+    const succeeded = end.type === "exited" && exitCode === 0;
+    if (!succeeded) this.#around.bus.emit({ type: "service.given-up", service: this.name, reason });
+    if (this.spec.essential && !(this.isTask && succeeded)) this.#around.essentialEnded(this.name, exitCode, reason);
     return undefined;
   }
 
@@ -193,26 +248,42 @@ export class SupervisedService implements Depended {
     stop.addEventListener("abort", () => aborted.resolve(), { once: true });
     let told: string | undefined;
     while (!stop.aborted) {
-      const open = this.spec.dependsOn.flatMap(({ service, condition }) => {
+      const open = this.spec.dependsOn.flatMap((dependency) => {
+        const { service, startOnly = false } = dependency;
         const other = this.#find(service);
-        return other && !isMet(other, condition) ? [{ other, condition }] : [];
+        return other && !(startOnly && this.#hasBegun) && !isMet(other, dependency) ? [{ other, dependency, startOnly }] : [];
       });
-      if (open.length === 0) return true;
-      const never = open.map(({ other, condition }) => whyNever(other, condition)).find((why) => why !== undefined);
+      if (open.length === 0) {
+        this.#hasBegun = true;
+        return true;
+      }
+      const never = open
+        .filter(({ startOnly }) => !startOnly)
+        .map(({ other, dependency }) => whyNever(other, dependency))
+        .find((why) => why !== undefined);
+      if (never !== undefined) this.#hasSettled = true;
       const [first] = open;
-      const reason = never ?? (first ? describeWait(first.other, first.condition) : "");
+      const reason = never ?? (first ? describeWait(first.other, first.dependency) : "");
       if (this.#state.id !== "waiting" || this.#state.reason !== reason) this.#set({ id: "waiting", reason });
       if (never !== undefined && never !== told) this.#around.bus.emit({ type: "service.failed", service: this.name, reason: never });
       told = never;
-      await Promise.race([aborted.promise, ...open.map(({ other }) => other.changed)]);
+      await Promise.race([aborted.promise, this.changed, ...open.map(({ other }) => other.changed)]);
     }
     return false;
   }
 }
 
+function openOutput(spec: Service, around: Surroundings): Output {
+  return new Output({
+    logFile: spec.logFile,
+    onLine: spec.console ? (line) => around.mirror(spec.name, line) : undefined,
+    onTrouble: (reason) => around.warn(`Cannot write ${spec.logFile}: ${reason}.`, "The service goes on; its lines are on the console only."),
+  });
+}
+
 /** What the container's exit code is when this end was the end of everything: 3 when it could not even start. */
 function exitCodeOf(end: Exclude<LifeEnd, { type: "stopped" }>): number {
   if (end.type === "spawn-failed") return 3;
-  if (end.type === "too-late") return 1;
+  if (end.type === "too-late" || end.type === "hung") return 1;
   return end.ending.code ?? 128 + signalNumber(end.ending.signal);
 }

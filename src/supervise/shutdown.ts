@@ -17,7 +17,7 @@ export function stopsAfter(services: readonly Service[]): Map<string, readonly s
   const workers = services.filter(({ role }) => role === "worker").map(({ name }) => name);
   return new Map(
     services.map((service) => {
-      const dependants = services.filter(({ dependsOn }) => dependsOn.some((one) => one.service === service.name)).map(({ name }) => name);
+      const dependants = services.filter(({ dependsOn }) => dependsOn.some((one) => one.service === service.name && !one.startOnly)).map(({ name }) => name);
       return [service.name, service.role === "worker" ? dependants : [...new Set([...dependants, ...workers])]];
     }),
   );

@@ -1,4 +1,4 @@
-import type { EngineStatus, ServiceStatus, Snapshot, TimelineStage } from "../control/protocol.ts";
+import type { EngineStatus, PhaseStatus, ServiceStatus, Snapshot, TimelineStage } from "../control/protocol.ts";
 import type { StampedEvent } from "../events/event.ts";
 import type { Plan, Service } from "../plan/plan.ts";
 import { version } from "../version.ts";
@@ -8,6 +8,10 @@ type Shown = { -readonly [key in keyof ServiceStatus]: ServiceStatus[key] };
 
 interface Kept {
   readonly shown: Shown;
+  readonly optional: boolean;
+  readonly background: boolean;
+  /** It was ready or done, or has failed, at least once. */
+  settled?: boolean;
   spawnedMs?: number;
   /** It ended because somebody asked for it. */
   wanted?: boolean;
@@ -16,13 +20,19 @@ interface Kept {
 /** An observer: the machine's state as one value, made of events alone. */
 export interface Status {
   apply(event: StampedEvent): void;
+  /** After a reload: services that are new or gone. */
+  use(plan: Plan): void;
   snapshot(timeline: readonly TimelineStage[]): Snapshot;
 }
 
-export function createStatus(plan: Plan): Status {
+export function createStatus(first: Plan): Status {
+  let plan = first;
   const startedAt = new Date().toISOString();
   const startedMs = performance.now();
   const services = new Map<string, Kept>(plan.services.map((service) => [service.name, waiting(service)]));
+  const phases = new Map<string, PhaseStatus>(
+    plan.phases.map(({ name, number, title, targetMs }) => [name, { name, number, title, state: "waiting", ...(targetMs !== undefined && { targetMs }) }]),
+  );
   const jobs = { received: 0, done: 0, failed: 0 };
   let seq = 0;
   let phase: "starting" | "up" | "stopping" = "starting";
@@ -41,12 +51,18 @@ export function createStatus(plan: Plan): Status {
         const kept = services.get(event.service);
         if (kept) applyToService(kept, event);
       }
+      if ("phase" in event) applyToPhase(phases, event);
       if (event.type === "supervisor.ready") phase = "up";
       if (event.type === "supervisor.stopping") phase = "stopping";
       if (event.type === "worker.listening") jobApi = event.url;
       if (event.type === "job.received" && !event.recovered) jobs.received++;
       if (event.type === "job.done") jobs.done++;
       if (event.type === "job.failed" || event.type === "job.cancelled") jobs.failed++;
+    },
+    use(next) {
+      plan = next;
+      for (const name of services.keys()) if (!next.services.some((service) => service.name === name)) services.delete(name);
+      for (const service of next.services) if (!services.has(service.name)) services.set(service.name, waiting(service));
     },
     snapshot(timeline) {
       const nowMs = performance.now();
@@ -68,6 +84,7 @@ export function createStatus(plan: Plan): Status {
           url,
           ready: service === undefined || services.get(service)?.shown.state === "ready",
         })),
+        ...(phases.size > 0 && { phases: [...phases.values()] }),
         timeline,
         ...(jobApi !== undefined && { jobApi }),
         jobs: { ...jobs },
@@ -77,22 +94,47 @@ export function createStatus(plan: Plan): Status {
 }
 
 /** An engine or worker must be ready; anything else may also have ended well by itself. */
-function isWell({ shown: { role, state, ending }, wanted }: Kept): boolean {
+function isWell({ shown: { role, state, ending }, wanted, settled, optional, background }: Kept): boolean {
+  if ((optional && settled) || (background && state !== "waiting")) return true;
   return state === "ready" || (role !== "engine" && role !== "worker" && state === "exited" && ending?.code === 0 && !wanted);
 }
 
-/** It will not come back by itself. */
+/** It will not come back by itself, and that matters. */
 function isLost(kept: Kept): boolean {
+  if (kept.optional) return false;
   return kept.shown.state === "crash-looping" || (kept.shown.state === "exited" && !kept.wanted && !isWell(kept));
 }
 
+function applyToPhase(phases: Map<string, PhaseStatus>, event: Extract<StampedEvent, { readonly phase: string }>): void {
+  const now = phases.get(event.phase);
+  if (!now) return;
+  const failed = now.failed ?? [];
+  switch (event.type) {
+    case "phase.started":
+      return void phases.set(event.phase, { ...now, state: "running" });
+    case "phase.warned":
+      return void phases.set(event.phase, { ...now, failed: [...failed, `${event.member}: ${event.reason}`] });
+    case "phase.completed":
+      return void phases.set(event.phase, {
+        ...now,
+        state: "completed",
+        tookMs: Math.round(event.afterMs),
+        ...(event.usualMs !== undefined && { usualMs: event.usualMs }),
+      });
+    case "phase.failed":
+      return void phases.set(event.phase, { ...now, state: "failed", tookMs: Math.round(event.afterMs), failed: [...failed, event.reason] });
+  }
+}
+
 function applyToService(kept: Kept, event: StampedEvent & { readonly service: string }): void {
+  if (["service.ready", "service.failed", "service.exited"].includes(event.type)) kept.settled = true;
   switch (event.type) {
     case "service.starting":
       kept.shown.state = "starting";
       delete kept.shown.reason;
       delete kept.shown.ending;
       delete kept.shown.lastLines;
+      delete kept.shown.readyAfterMs;
       return;
     case "service.spawned":
       kept.shown.pid = event.pid;
@@ -104,6 +146,7 @@ function applyToService(kept: Kept, event: StampedEvent & { readonly service: st
       return;
     case "service.ready":
       kept.shown.state = "ready";
+      kept.shown.readyAfterMs ??= Math.round(event.afterMs);
       delete kept.shown.reason;
       return;
     case "service.unready":
@@ -141,6 +184,8 @@ function applyToService(kept: Kept, event: StampedEvent & { readonly service: st
       kept.wanted = true;
       delete kept.shown.reason;
       return;
+    case "service.listening":
+    case "service.given-up":
     case "service.killed":
       return;
   }
@@ -151,7 +196,12 @@ function clearChild(kept: Kept): void {
   delete kept.spawnedMs;
 }
 
-function waiting({ name, role, dependsOn }: Service): Kept {
-  const others = dependsOn.map(({ service }) => service);
-  return { shown: { name, role, state: "waiting", restarts: 0, ...(others.length > 0 && { reason: `waits for ${others.join(", ")}` }) } };
+function waiting({ name, role, dependsOn, phase, optional, background }: Service): Kept {
+  const own = dependsOn.filter(({ startOnly }) => !startOnly).map(({ service }) => service);
+  const others = own.length === 0 && own.length < dependsOn.length ? [phase === undefined ? "the others" : `the phase before ${phase}`] : own;
+  return {
+    optional: optional === true,
+    background: background === true,
+    shown: { name, role, state: "waiting", restarts: 0, ...(others.length > 0 && { reason: `waits for ${others.join(", ")}` }) },
+  };
 }

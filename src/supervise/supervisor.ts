@@ -6,7 +6,7 @@ import type { ServiceStatus, Snapshot, WorkerSettings } from "../control/protoco
 import { FettleError } from "../errors/fettle-error.ts";
 import type { EventBus } from "../events/bus.ts";
 import type { Log, LogFormat } from "../log/log.ts";
-import type { Plan } from "../plan/plan.ts";
+import type { Plan, Service } from "../plan/plan.ts";
 import { version } from "../version.ts";
 import { createAnnouncer } from "./announce.ts";
 import { createControlServer } from "./control-server.ts";
@@ -15,10 +15,11 @@ import { inheritedEnv } from "./environment.ts";
 import { startGuardian } from "./guardian.ts";
 import { type HealthAddress, openHealthServer } from "./health-server.ts";
 import type { Init } from "./init/init.ts";
+import { reload, type Reloaded } from "./reload.ts";
 import { claimSocket, createRuntimeDir } from "./runtime-dir.ts";
 import { SupervisedService } from "./service.ts";
 import { stopAll } from "./shutdown.ts";
-import { signalNumber, watchSignals } from "./signals.ts";
+import { signalNumber, type SignalWatch, watchHangup, watchSignals } from "./signals.ts";
 import { createStatus } from "./status.ts";
 import { markerOf, type Surroundings } from "./surroundings.ts";
 import { createTimeline, formatTimeline } from "./timeline.ts";
@@ -33,12 +34,16 @@ export interface SupervisorOptions {
   readonly runtimeDir: string;
   /** Given to the worker over the control socket. */
   readonly workerSettings?: WorkerSettings;
+  /** Reads the configuration again, on SIGHUP; left out: SIGHUP is not obeyed. */
+  readonly reload?: () => Promise<Reloaded>;
   /** Where the machine's health is served; left out: nowhere. A port that is taken is a warning. */
   readonly health?: HealthAddress;
   /** What this process does about orphans; left out: nothing. Ended with the supervisor. */
   readonly init?: Init;
   /** Obey SIGTERM and SIGINT; default true. `generate` stops by `signal` alone. */
   readonly obeySignals?: boolean;
+  /** Resolves when an observer finds that everything must stop: a phase of the boot that had to succeed has failed. */
+  readonly failure?: Promise<{ readonly reason: string; readonly exitCode: number }>;
   /** Raw lines for the container's log; default stderr. */
   readonly write?: (text: string) => void;
   /** Aborts to stop everything in order, as SIGTERM does. */
@@ -70,6 +75,7 @@ export async function runSupervisor(plan: Plan, options: SupervisorOptions): Pro
         });
   const onAbort = () => stopping.resolve({ reason: "asked to stop", exitCode: 0 });
   options.signal?.addEventListener("abort", onAbort, { once: true });
+  void options.failure?.then((cause) => stopping.resolve(cause));
   if (options.signal?.aborted) onAbort();
   try {
     return await supervise(plan, options, stopping, signals);
@@ -92,6 +98,7 @@ async function supervise(
   const endObservers = [bus.observe((event) => status.apply(event)), bus.observe((event) => timeline.apply(event)), bus.observe(announce)];
   const snapshot = (): Snapshot => status.snapshot(timeline.stages);
   const services = new Map<string, SupervisedService>();
+  let current: Pick<Reloaded, "plan" | "workerSettings"> = { plan, ...(options.workerSettings && { workerSettings: options.workerSettings }) };
   let isStopping = false;
   const act = async (service: SupervisedService, action: "restart" | "stop"): Promise<ServiceStatus> => {
     if (isStopping) throw new FettleError("supervise.stopping", `Cannot ${action} ${service.name}: everything is being stopped.`);
@@ -100,7 +107,7 @@ async function supervise(
   };
   const control = createControlServer({
     bus,
-    workerSettings: options.workerSettings,
+    workerSettings: () => current.workerSettings,
     snapshot,
     outputOf: (name) =>
       services.get(name) && { output: (services.get(name) as SupervisedService).output, path: (services.get(name) as SupervisedService).spec.logFile },
@@ -118,7 +125,6 @@ async function supervise(
     env,
     onLost: (reason) => warn(`The guardian is gone (${reason}).`, "If fettle itself is killed, its services may go on."),
   });
-  const roles = new Map(plan.services.map(({ name, role }) => [name, role]));
   const write = options.write ?? ((text: string) => void process.stderr.write(text));
   let isReady = false;
   const around: Surroundings = {
@@ -128,12 +134,12 @@ async function supervise(
     guardian,
     isRoot: process.getuid?.() === 0,
     mirror(service, line) {
-      if (roles.get(service) === "worker") write(`${line}\n`);
+      if (services.get(service)?.spec.role === "worker") write(`${line}\n`);
       else options.log.line(options.logFormat === "pretty" ? line : stripVTControlCharacters(line), { service });
     },
     warn,
     changed() {
-      if (isReady || isStopping || services.size < plan.services.length || ![...services.values()].every(isUp)) return endIfAllEnded();
+      if (isReady || isStopping || services.size < current.plan.services.length || ![...services.values()].every(isUp)) return endIfAllEnded();
       isReady = true;
       bus.emit({ type: "supervisor.ready", afterMs: performance.now() - processStartedMs() });
       if (services.size > 0) for (const line of formatTimeline(timeline.stages)) options.log.info(line);
@@ -143,11 +149,14 @@ async function supervise(
   };
   const endIfAllEnded = () => {
     const all = [...services.values()];
-    if (all.length < plan.services.length || all.length === 0 || !all.every(({ state }) => state.id === "exited" && !state.wanted)) return;
-    const failed = snapshot().services.find(({ ending, reason }) => ending?.code !== 0 || (reason !== undefined && ending === undefined));
-    stopping.resolve({ reason: "every service has ended", exitCode: failed ? (failed.ending?.code ?? 1) : 0 });
+    if (all.length < current.plan.services.length || all.length === 0 || !all.every(({ state }) => state.id === "exited" && !state.wanted)) return;
+    const failed = snapshot().services.filter(({ ending, reason }) => ending?.code !== 0 || (reason !== undefined && ending === undefined));
+    const first = failed.find(({ name }) => services.get(name)?.spec.essential) ?? failed[0];
+    stopping.resolve({ reason: "every service has ended", exitCode: first ? (first.ending ? (first.ending.code ?? 128 + signalNumber(first.ending.signal)) : 1) : 0 });
   };
-  for (const spec of plan.services) services.set(spec.name, new SupervisedService(spec, around, (name) => services.get(name)));
+  const create = (spec: Service) => new SupervisedService(spec, around, (name) => services.get(name));
+  for (const spec of plan.services) services.set(spec.name, create(spec));
+  expectLines(plan, services);
   const health =
     options.health &&
     openHealthServer(options.health, snapshot).then((opened) => {
@@ -158,16 +167,32 @@ async function supervise(
   for (const service of services.values()) service.start();
   if (services.size === 0) around.changed();
 
+  const hangup = watchReload(options, () =>
+    reload({
+      bus,
+      services,
+      create,
+      read: options.reload as () => Promise<Reloaded>,
+      current: () => current,
+      use(next) {
+        current = next;
+        status.use(next.plan);
+      },
+      placed: (next) => expectLines(next, services),
+      isStopping: () => isStopping,
+    }),
+  );
   const cause = await stopping.promise;
   isStopping = true;
+  hangup?.end();
   const stopMs = performance.now();
-  bus.emit({ type: "supervisor.stopping", reason: cause.reason, budgetMs: plan.stopBudgetMs });
+  bus.emit({ type: "supervisor.stopping", reason: cause.reason, budgetMs: current.plan.stopBudgetMs });
   const hasten = () => {
     for (const service of services.values()) service.kill();
   };
   signals.hasten.signal.addEventListener("abort", hasten, { once: true });
   if (signals.hasten.signal.aborted) hasten();
-  const { cutShort } = await stopAll([...services.values()], plan.stopBudgetMs);
+  const { cutShort } = await stopAll([...services.values()], current.plan.stopBudgetMs);
   await endStrays(markerOf(instance), { adopted: () => options.init?.adopted(guardian.pids) ?? [] });
   const isCut = cutShort || signals.hasten.signal.aborted;
   const exitCode = cause.exitCode === 0 && isCut ? 128 + signalNumber(signals.last ?? cause.signal ?? "SIGTERM") : cause.exitCode;
@@ -179,13 +204,36 @@ async function supervise(
     opened?.type === "listening" ? close(opened.server) : undefined,
     ...[...services.values()].map(({ output }) => output.close()),
   ]);
+  options.init?.end();
   rmSync(socketPath, { force: true });
   for (const end of endObservers) end();
   return exitCode;
-  options.init?.end();
 }
 
-function isUp({ state, isTask }: SupervisedService): boolean {
+/** Several SIGHUPs while one is obeyed are one more. */
+function watchReload({ reload: read }: SupervisorOptions, run: () => Promise<void>): SignalWatch | undefined {
+  if (!read) return undefined;
+  let wanted = false;
+  let running: Promise<void> | undefined;
+  const again = async () => {
+    while (wanted) {
+      wanted = false;
+      await run();
+    }
+    running = undefined;
+  };
+  return watchHangup(() => {
+    wanted = true;
+    running ??= again();
+  });
+}
+
+function expectLines({ services: specs }: Plan, services: ReadonlyMap<string, SupervisedService>): void {
+  for (const { dependsOn } of specs) for (const { service, pattern } of dependsOn) if (pattern !== undefined) services.get(service)?.expectLine(pattern);
+}
+
+function isUp({ state, isTask, spec, hasStarted, hasSettled }: SupervisedService): boolean {
+  if ((spec.background && hasStarted) || (spec.optional && hasSettled)) return true;
   return (!isTask && state.id === "ready") || (state.id === "exited" && !state.wanted && state.ending?.code === 0);
 }
 

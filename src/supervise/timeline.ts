@@ -34,6 +34,17 @@ export function createTimeline(plan: Plan): Timeline {
         // Only the boot: what starts again later is no stage of it.
         if (booting && service && !stages.some(({ stage }) => stage === stageOf(service))) begin(stageOf(service), event.atMs, service.expect);
       }
+      if (event.type === "service.listening") {
+        const kept = open.get(`${event.service} ready`);
+        if (kept) kept.listeningMs = event.atMs;
+      }
+      if (event.type === "phase.started") begin(phaseStage(event), event.atMs, event.targetMs === undefined ? undefined : { maxMs: event.targetMs });
+      if (event.type === "phase.completed" || event.type === "phase.failed") {
+        const kept = open.get(phaseStage(event));
+        if (kept && event.type === "phase.completed" && event.usualMs !== undefined) kept.usualMs = event.usualMs;
+        if (kept) kept.endedMs = kept.startedMs + event.afterMs;
+        open.delete(phaseStage(event));
+      }
       if (event.type === "service.ready" || (event.type === "service.exited" && event.ending.code === 0)) {
         const service = plan.services.find(({ name }) => name === event.service);
         if (service) end(stageOf(service), event.atMs);
@@ -48,17 +59,22 @@ export function createTimeline(plan: Plan): Timeline {
   };
 }
 
+const phaseStage = ({ number, phase }: { readonly number: number; readonly phase: string }): string => `phase ${number} ${phase}`;
 const stageOf = ({ name, role }: { readonly name: string; readonly role: string }): string => (role === "task" ? `${name} done` : `${name} ready`);
 
 /** The table printed once when all is ready: stage, took, expected, and the moment since the process began. */
 export function formatTimeline(stages: readonly TimelineStage[]): string[] {
   const done = stages.filter((stage): stage is TimelineStage & { endedMs: number } => stage.endedMs !== undefined);
   const origin = done[0]?.startedMs ?? 0;
-  const rows = done.map(({ stage, startedMs, endedMs, expect }) => [
+  const rows = done.map(({ stage, startedMs, endedMs, expect, listeningMs, usualMs }) => [
     stage,
     seconds(endedMs - startedMs),
     expect ? formatExpectation(expect) : "",
-    `at ${seconds(endedMs - origin)}`,
+    [
+      `at ${seconds(endedMs - origin)}`,
+      ...(usualMs === undefined ? [] : [`usually ${seconds(usualMs)} here`]),
+      ...(listeningMs === undefined ? [] : [`listening at ${seconds(listeningMs - origin)}`]),
+    ].join(", "),
   ]);
   const widths = [0, 1, 2].map((column) => Math.max(0, ...rows.map((row) => row[column]?.length ?? 0)));
   return rows.map(([stage = "", took = "", expected = "", at = ""]) =>

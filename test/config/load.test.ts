@@ -7,7 +7,7 @@ import { Folder, load, loadText, refusal } from "./harness.ts";
 for (const profile of Object.keys(profiles)) {
   test(`profile ${profile} is valid without any environment`, () => {
     const { config, warnings } = load({ profile });
-    assert.ok(Object.keys(config.engines).length > 0);
+    assert.ok(Object.keys({ ...config.engines, ...config.services }).length > 0);
     assert.deepEqual(warnings, []);
   });
 }

@@ -28,7 +28,7 @@ test("http: 2xx passes, anything else is refused with the reason", async () => {
   const check = httpCheck(`http://127.0.0.1:${port}/sdapi/v1/sd-models`);
   assert.deepEqual(await check({ signal: never }), { ok: true });
   status = 503;
-  assert.deepEqual(await check({ signal: never }), { ok: false, reason: "it answers 503" });
+  assert.deepEqual(await check({ signal: never }), { ok: false, reason: "it answers 503", listening: true });
   server.closeAllConnections();
   await new Promise((resolve) => server.close(resolve));
   assert.deepEqual(await check({ signal: never }), { ok: false, reason: "connection refused" });
@@ -39,7 +39,7 @@ test("http: a server that never answers ends with the signal, one that talks non
   const stop = new AbortController();
   const mute = createTcpServer((socket) => void socket.on("error", () => undefined).once("data", () => stop.abort()));
   const port = await listen(mute);
-  assert.deepEqual(await httpCheck(`http://127.0.0.1:${port}/`)({ signal: stop.signal }), { ok: false, reason: "no answer in time" });
+  assert.deepEqual(await httpCheck(`http://127.0.0.1:${port}/`)({ signal: stop.signal }), { ok: false, reason: "no answer in time", listening: true });
   mute.close();
   const rude = createTcpServer((socket) => void socket.on("error", () => undefined).end("nonsense\r\n\r\n"));
   const rudePort = await listen(rude);

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { engine } from "./engines.ts";
 import { install } from "./install.ts";
+import { hooks, phase } from "./phases.ts";
 import { duration, flag, integer, name, port, sizeBytes, text, word } from "./scalars.ts";
 import { expectation, service } from "./services.ts";
 import { sources } from "./sources.ts";
@@ -54,6 +55,10 @@ export const configSchema = z.strictObject({
   description: text.optional().meta({ description: "A line for people." }),
   extends: text.optional().meta({ description: "A built-in profile to start from." }),
   announce: z.array(text).default([]).meta({ description: "Lines printed before anything else." }),
+  envFiles: z
+    .array(word)
+    .default([])
+    .meta({ description: "Files of NAME=value lines (.env) for ${NAME} and for everything that is started; the real environment wins. -NAME may be missing." }),
   expectSetup: expectation.optional(),
   log,
   // The folders' defaults depend on the user: defaults.ts gives them as the lowest layer, so these are root's.
@@ -74,6 +79,11 @@ export const configSchema = z.strictObject({
     .meta({ description: "The health server: /health, /ready, /status, /metrics." }),
   engines: z.record(name, engine).default({}).meta({ description: "The engines by name; each has a kind." }),
   services: z.record(name, service).default({}).meta({ description: "Other programs to run beside the engines, by name." }),
+  phases: z
+    .record(name, phase)
+    .default({})
+    .meta({ description: "Stages of the boot, in this order; engines and services name theirs. Each begins when the one before it is settled." }),
+  hooks,
   sources,
   jobs,
   results,
@@ -83,6 +93,9 @@ export const configSchema = z.strictObject({
 export type Config = z.output<typeof configSchema>;
 export type { A1111EngineConfig, DiffusersEngineConfig, EngineConfig } from "./engines.ts";
 export type { ComfyuiInstallConfig } from "./install.ts";
+export type { HookConfig, PhaseConfig } from "./phases.ts";
 export type { ProbeConfig } from "./probe.ts";
+export type { LimitsConfig, LivenessConfig } from "./process.ts";
 export type { ServiceConfig } from "./services.ts";
 export type { FileSourceConfig, HttpSourceConfig, RunpodSourceConfig } from "./sources.ts";
+export type { StepConfig } from "./steps.ts";

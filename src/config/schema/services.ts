@@ -1,6 +1,9 @@
 import { z } from "zod";
-import { probe } from "./probe.ts";
+import { member } from "./phases.ts";
+import { pattern, probe } from "./probe.ts";
+import { liveness, processKeys, replicas } from "./process.ts";
 import { argv, decimal, duration, environment, flag, integer, name, text, word } from "./scalars.ts";
+import { step } from "./steps.ts";
 
 export const restart = z
   .strictObject({
@@ -47,25 +50,51 @@ export const launched = {
   restart,
   stop,
   console: flag.default(true).meta({ description: "Mirror its output on the container's log." }),
+  ...processKeys,
+  replicas,
+  ...member,
+  logFile: word.optional().meta({ description: "Where its output goes, relative to logDir; NAME.log unless given." }),
+  pidFile: word.optional().meta({ description: "Where its PID is written, relative to runtimeDir; NAME.pid unless given." }),
 };
 
-export const service = z.strictObject({
+const declared = z.strictObject({
   ...launched,
-  command: argv.min(1, { error: "expected a program and its arguments" }).meta({ description: "Program and arguments; no shell is involved." }),
+  command: argv.min(1, { error: "expected a program and its arguments" }).optional().meta({ description: "Program and arguments; no shell is involved." }),
+  steps: z
+    .array(step)
+    .min(1, { error: "expected at least one step" })
+    .optional()
+    .meta({ description: "Instead of a command: built-in steps, carried out in this order as a task. Done ones are not repeated." }),
   extraArgs: argv.default([]).meta({ description: "Appended to the command; layers add to each other." }),
   cwd: word.optional().meta({ description: "The folder it runs in." }),
   task: flag.default(false).meta({ description: "Must end with 0 instead of keeping on." }),
+  background: flag.default(false).meta({ description: "Nobody waits for its end or its readiness; its phase is content once it has started." }),
+  timeout: duration.default(0).meta({ description: "A task that is not done after this long has failed; 0 = no limit." }),
   dependsOn: z
     .record(
       name,
-      z.enum(["started", "ready", "completed"]).meta({ description: "started: spawned. ready: its readiness probe passes. completed: ended with 0." }),
+      z
+        .union([z.enum(["started", "ready", "completed"]), z.strictObject({ logLine: pattern })], {
+          error: "expected started, ready, completed or { logLine: … }",
+        })
+        .meta({ description: "started: spawned. ready: its readiness probe passes. completed: ended with 0. logLine: a line of its output matches." }),
     )
     .default({})
     .meta({ description: "Engines and services that come first, each with its condition." }),
   readiness: probe.optional().meta({ description: "How to ask whether it is ready; without one it counts as ready once started." }),
+  liveness,
+  allocator: z.enum(["tcmalloc", "none"]).default("none").meta({ description: "Preload tcmalloc when the machine has it." }),
   essential: flag.default(false).meta({ description: "Its end ends the container, with its exit code." }),
   onlyIfExists: word.optional().meta({ description: "Leave the service out when this file is missing." }),
+  onlyIfSet: text.optional().meta({ description: "Leave the service out when this text is empty; meant for ${NAME:-}." }),
   replacesSource: z.enum(["runpod", "http", "file"]).optional().meta({ description: "When this service runs, that job source of fettle's own is off." }),
+});
+
+/** `command` or `steps`, never both. */
+export const service = declared.superRefine(({ command, steps }, context) => {
+  if (command === undefined && steps === undefined) context.addIssue({ code: "custom", path: ["command"], message: "expected a list of words" });
+  if (command !== undefined && steps !== undefined)
+    context.addIssue({ code: "custom", path: ["steps"], message: "expected nothing beside a command (null removes one)" });
 });
 
 export type ServiceConfig = z.output<typeof service>;

@@ -36,10 +36,11 @@ async function init({ at, read }: Patient, { signal }: { signal: AbortSignal }):
 
 function programs(patient: Patient): Finding | Finding[] {
   const services = Object.entries(patient.valid.services).filter(
-    ([, { enabled, onlyIfExists }]) => enabled && (onlyIfExists === undefined || isThere(patient.at(onlyIfExists), constants.F_OK)),
+    ([, { enabled, onlyIfExists, onlyIfSet, command }]) =>
+      enabled && command !== undefined && onlyIfSet !== "" && (onlyIfExists === undefined || isThere(patient.at(onlyIfExists), constants.F_OK)),
   );
   if (services.length === 0) return notChecked("this configuration starts no further services");
-  return services.map(([name, { command, env, cwd }]) => {
+  return services.map(([name, { command = [], env, cwd }]) => {
     const [program = ""] = command;
     const found = findProgram(program, { path: env["PATH"] ?? patient.env["PATH"], cwd: cwd ?? patient.cwd });
     return about(
