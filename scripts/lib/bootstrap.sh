@@ -75,7 +75,7 @@ find_python() {
   local candidate
   for candidate in python3.11 python3 python3.12 python3.13; do
     if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-      python="$("$candidate" -c 'import sys; print(sys.executable)')"
+      python="$("$candidate" -c 'import sys; print(getattr(sys, "_base_executable", None) or sys.executable)')"
       return 0
     fi
   done
