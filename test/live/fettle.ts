@@ -70,6 +70,8 @@ async function follow(child: ChildProcess, { dir, stateDir }: { dir: string; sta
   const exited = once(child, "exit").then(([code]) => code as number | null);
   const gone = new AbortController();
   void exited.then(() => gone.abort());
+  // When the tests themselves break off.
+  process.once("exit", () => child.exitCode ?? child.kill("SIGTERM"));
   const control = connectControl(join(dir, "run", "control.sock"));
   void (async () => {
     while (!gone.signal.aborted) {

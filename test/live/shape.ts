@@ -2,7 +2,6 @@
 export function shapeOf(value: unknown, path = ""): Map<string, string> {
   const lines = new Map<string, string>();
   const add = (at: string, one: unknown): void => {
-    if (typeof one === "string" && at === "info") return add(at, parsed(one));
     lines.set(at, nameOf(one));
     if (Array.isArray(one)) {
       if (one.length > 0) add(`${at}[]`, one[0]);
@@ -11,6 +10,8 @@ export function shapeOf(value: unknown, path = ""): Map<string, string> {
     }
   };
   add(path, value);
+  const info = typeof value === "object" && value !== null && "info" in value && typeof value.info === "string" ? parsed(value.info) : undefined;
+  if (info !== undefined) add("info", info);
   return lines;
 }
 
@@ -43,6 +44,6 @@ function parsed(text: string): unknown {
   try {
     return JSON.parse(text) as unknown;
   } catch {
-    return text;
+    return undefined;
   }
 }
