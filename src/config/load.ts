@@ -3,6 +3,7 @@ import { type Diagnostic, FettleError } from "../errors/fettle-error.ts";
 import { crossCheck } from "./cross-check.ts";
 import { defaultsTree } from "./defaults.ts";
 import { diagnose, diagnoseRemoved, guessKinds } from "./diagnose.ts";
+import { readEnvFiles } from "./env-files.ts";
 import { environmentTree, unknownVariables } from "./env.ts";
 import { flagsTree, type Override } from "./flags.ts";
 import { openLayers } from "./layers.ts";
@@ -42,6 +43,8 @@ export interface LoadedConfig {
   readonly origins: Origins;
   /** Texts that must never be printed. */
   readonly secrets: readonly string[];
+  /** Variables from `envFiles` that the real environment does not set. */
+  readonly fileEnv: Readonly<Record<string, string>>;
   /** The files that were read. */
   readonly files: readonly string[];
   readonly warnings: readonly string[];
@@ -57,22 +60,25 @@ export function loadConfig(options: LoadOptions): LoadedConfig {
   const removed: Removed[] = [];
   let merged: Tree = defaultsTree(env, options.uid ?? process.getuid?.() ?? 0);
   for (const layer of layers.trees) merged = merge(merged, layer, removed);
-  const variables = environmentTree(env, flags ? merge(merged, flags) : merged);
+  const sourced = readEnvFiles(flags ? merge(merged, flags) : merged, env, cwd);
+  const known = { ...env, ...sourced.variables };
+  const variables = environmentTree(known, flags ? merge(merged, flags) : merged);
   for (const layer of [variables, flags]) if (layer) merged = merge(merged, layer, removed);
 
-  const { tree, errors: unset, missing } = substitute(prune(merged, removed), env);
-  const secrets = collectSecrets([...layers.trees, tree], env);
+  const { tree, errors: unset, missing } = substitute(prune(merged, removed), known);
+  const secrets = collectSecrets([...layers.trees, tree], known);
   const { config, mistakes } = check(tree, removed, layers.incomplete, missing);
   const crossed = crossCheck(tree);
-  const errors = distinct([...layers.errors, ...unset, ...mistakes, ...crossed.errors]);
+  const errors = distinct([...layers.errors, ...sourced.errors, ...unset, ...mistakes, ...crossed.errors]);
   if (errors.length > 0 || !config) throw combine(errors.map((one) => maskDiagnostic(one, secrets)));
   return {
     config: resolveFolders(config, cwd),
     profile: layers.profile ?? "custom",
     origins: originsOf(tree),
     secrets,
-    files: file === undefined ? [] : [resolve(cwd, file)],
-    warnings: [...unknownVariables(env), ...crossed.warnings],
+    files: [...(file === undefined ? [] : [resolve(cwd, file)]), ...sourced.files],
+    fileEnv: sourced.variables,
+    warnings: [...unknownVariables(known), ...crossed.warnings],
   };
 }
 

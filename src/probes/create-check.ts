@@ -1,5 +1,5 @@
 import type { ProbeTarget } from "../plan/probe-spec.ts";
-import type { Check } from "./check.ts";
+import { type Check, refused } from "./check.ts";
 import { execCheck, type RunCommand } from "./exec.ts";
 import { fileCheck } from "./file.ts";
 import { httpCheck } from "./http.ts";
@@ -10,10 +10,12 @@ export interface ProbeSurroundings {
   readonly run: RunCommand;
   /** Called once per log-line probe with the function that takes the lines. */
   onLines(feed: (line: string) => void): void;
+  /** The check for `fd`: the descriptor must exist before the program starts, so it is made elsewhere. */
+  readonly notified?: Check;
 }
 
 /** The check for a target of the plan. */
-export function createCheck(target: ProbeTarget, { run, onLines }: ProbeSurroundings): Check {
+export function createCheck(target: ProbeTarget, { run, onLines, notified }: ProbeSurroundings): Check {
   switch (target.type) {
     case "http":
       return httpCheck(target.url);
@@ -23,6 +25,8 @@ export function createCheck(target: ProbeTarget, { run, onLines }: ProbeSurround
       return execCheck(target.argv, run);
     case "file":
       return fileCheck(target.path);
+    case "fd":
+      return notified ?? (() => Promise.resolve(refused("it was given no fd 3")));
     case "log-line": {
       const { check, feed } = logLineCheck(target.pattern);
       onLines(feed);

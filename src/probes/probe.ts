@@ -2,7 +2,7 @@ import type { ProbeSpec } from "../plan/probe-spec.ts";
 import { pause } from "../util/pause.ts";
 import { type Check, type CheckResult, refused } from "./check.ts";
 
-export type Pace = Pick<ProbeSpec, "periodMs" | "timeoutMs" | "startupMs" | "logEvery">;
+export type Pace = Pick<ProbeSpec, "periodMs" | "timeoutMs" | "startupMs" | "logEvery" | "successes" | "failures" | "watchMs">;
 
 export type ReadyOutcome =
   | { readonly type: "ready"; readonly tries: number }
@@ -11,26 +11,29 @@ export type ReadyOutcome =
 
 export interface WaitOptions {
   readonly signal: AbortSignal;
-  /** Called each `logEvery` failed tries. */
+  /** Called each `logEvery` failed tries, not counting those of the first rush. */
   onWaiting(tries: number, reason: string): void;
 }
 
-/** The first pause. A service that is ready at once costs its dependants milliseconds, a slow one is asked every `periodMs`. */
-const firstPauseMs = 5;
-const growth = 1.5;
+/** Early tries come close together, so that nobody waits much longer than the start itself took: a tenth of it, at most `periodMs`. */
+const shortestPauseMs = 2;
+const shareOfStart = 0.1;
 
 /** Asks until the check passes, the start takes longer than `startupMs`, or the signal aborts. */
 export async function waitUntilReady(check: Check, pace: Pace, { signal, onWaiting }: WaitOptions): Promise<ReadyOutcome> {
-  const endMs = pace.startupMs > 0 ? performance.now() + pace.startupMs : Number.POSITIVE_INFINITY;
-  let pauseMs = Math.min(firstPauseMs, pace.periodMs);
+  const beganMs = performance.now();
+  const endMs = pace.startupMs > 0 ? beganMs + pace.startupMs : Number.POSITIVE_INFINITY;
+  let passedInRow = 0;
+  let atFullPace = 0;
   for (let tries = 1; ; tries++) {
     const result = await tryOnce(check, Math.min(pace.timeoutMs, endMs - performance.now()), signal);
     if (signal.aborted) return { type: "aborted" };
-    if (result.ok) return { type: "ready", tries };
-    if (pace.logEvery > 0 && tries % pace.logEvery === 0) onWaiting(tries, result.reason);
-    if (performance.now() + pauseMs >= endMs) return { type: "too-late", tries, reason: result.reason };
+    passedInRow = result.ok ? passedInRow + 1 : 0;
+    if (result.ok && passedInRow >= (pace.successes ?? 1)) return { type: "ready", tries };
+    const pauseMs = Math.min(pace.periodMs, Math.max(shortestPauseMs, (performance.now() - beganMs) * shareOfStart));
+    if (!result.ok && pauseMs === pace.periodMs && pace.logEvery > 0 && ++atFullPace % pace.logEvery === 0) onWaiting(atFullPace, result.reason);
+    if (!result.ok && performance.now() + pauseMs >= endMs) return { type: "too-late", tries, reason: result.reason };
     await pause(pauseMs, { signal });
-    pauseMs = Math.min(pace.periodMs, pauseMs * growth);
   }
 }
 
@@ -38,27 +41,35 @@ export interface WatchOptions {
   readonly signal: AbortSignal;
   /** Called when readiness is lost, with the reason, and when it is back, without one. */
   onChange(lost: string | undefined): void;
-  /** Pause between two tries while all is well; default 5 s. While something is wrong a fifth of it. */
-  readonly relaxedMs?: number;
-  /** Failures in a row until readiness counts as lost; default 3. One success brings it back. */
-  readonly failures?: number;
 }
 
-/** After the first readiness: keeps asking at a relaxed pace until the signal aborts. */
-export async function watchReadiness(check: Check, pace: Pace, { signal, onChange, relaxedMs = 5000, failures = 3 }: WatchOptions): Promise<void> {
+/** One try after the first readiness may take this long, however patient the start is: a program that hangs must be noticed. */
+const watchTimeoutMs = 10_000;
+
+/**
+ * After the first readiness: asks each `watchMs` (5 s), five times as often while something is wrong, until the signal aborts. Readiness is
+ * lost after `failures` (3) in a row; `successes` (1) in a row bring it back.
+ */
+export async function watchReadiness(check: Check, pace: Pace, { signal, onChange }: WatchOptions): Promise<void> {
+  const { watchMs = 5000, failures = 3, successes = 1 } = pace;
+  let passedInRow = 0;
+  let isLost = false;
   let failed = 0;
   for (;;) {
-    await pause(failed === 0 ? relaxedMs : relaxedMs / 5, { signal });
+    await pause(failed === 0 && !isLost ? watchMs : watchMs / 5, { signal });
     if (signal.aborted) return;
-    const result = await tryOnce(check, pace.timeoutMs, signal);
+    const result = await tryOnce(check, Math.min(pace.timeoutMs, watchTimeoutMs), signal);
     if (signal.aborted) return;
-    if (result.ok && failed >= failures) onChange(undefined);
     failed = result.ok ? 0 : failed + 1;
-    if (!result.ok && failed === failures) onChange(result.reason);
+    passedInRow = result.ok ? passedInRow + 1 : 0;
+    const wasLost: boolean = isLost;
+    isLost = wasLost ? passedInRow < successes : failed >= failures;
+    if (isLost !== wasLost) onChange(result.ok ? undefined : result.reason);
   }
 }
 
-async function tryOnce(check: Check, timeoutMs: number, signal: AbortSignal): Promise<CheckResult> {
+/** One try, cut off after `timeoutMs`. */
+export async function tryOnce(check: Check, timeoutMs: number, signal: AbortSignal): Promise<CheckResult> {
   if (signal.aborted) return refused("it was called off");
   const attempt = new AbortController();
   const end = () => attempt.abort();

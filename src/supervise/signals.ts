@@ -5,6 +5,12 @@ export function signalNumber(signal: NodeJS.Signals | null): number {
   return signal === null ? 0 : (constants.signals[signal] ?? 0);
 }
 
+/** Calls back for every SIGHUP until ended. */
+export function watchHangup(onHangup: () => void): SignalWatch {
+  process.on("SIGHUP", onHangup);
+  return { end: () => void process.off("SIGHUP", onHangup) };
+}
+
 export interface SignalWatch {
   end(): void;
 }

@@ -23,6 +23,8 @@ test("the webui is started with the seed's words", () => {
     timeoutMs: 120_000,
     startupMs: 1_800_000,
     logEvery: 15,
+    failures: 3,
+    watchMs: 5000,
   });
   assert.deepEqual(
     built.plan.engines.map(({ url, service }) => ({ url, service })),

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { argv, duration, flag, integer, port, word } from "./scalars.ts";
+import { engineLiveness } from "./process.ts";
 import { launched } from "./services.ts";
 
 const common = {
@@ -10,11 +11,14 @@ const common = {
   python: word.default("python3").meta({ description: "The Python that runs it: a name on the PATH, or a path." }),
   essential: flag.default(false).meta({ description: "Its end ends the container, with its exit code." }),
   extraArgs: argv.default([]).meta({ description: "Appended to its arguments; layers add to each other." }),
+  liveness: engineLiveness,
   readiness: z
     .strictObject({
       period: duration.default(200).meta({ description: "The wait between two tries." }),
       timeout: duration.default(120_000).meta({ description: "One try may take this long." }),
       startup: duration.default(1_800_000).meta({ description: "Not ready after this long is a failure; 0 = no limit." }),
+      failures: integer(1, 1000).default(3).meta({ description: "Once ready: so many failed tries in a row, and it is not ready any more." }),
+      watch: duration.default(5000).meta({ description: "Once ready: the wait between two tries." }),
       logEvery: integer(0, 1_000_000).default(15).meta({ description: "A log line every so many failed tries; 0 = never." }),
     })
     .prefault({})
