@@ -39,7 +39,8 @@ export function watchBoot(plan: Plan, { bus, log, stateDir, logDir, stages }: Bo
   });
   const observers = [watch.apply, createPhaseReport(log), status.apply, file.apply].map((observer) => bus.observe(observer));
   const endRecord = bus.observe((event) => {
-    if (event.type !== "boot.completed") return;
+    // What a failure took says nothing about the next boot.
+    if (event.type !== "boot.completed" || event.failed.length > 0) return;
     try {
       recordBoot(stateDir, bootRecord(plan.profile, hardware, phases()));
     } catch (error) {

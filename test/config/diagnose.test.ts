@@ -148,6 +148,10 @@ const crossed: [name: string, yaml: string, code: string, path: string][] = [
   ["an engine on the health port", "extends: demo\nhealth: { port: 3000 }", "plan.port-taken-twice", "engines.diffusers.port"],
   ["one name for an engine and a service", "extends: demo\nservices: { diffusers: { command: [x] } }", "config.invalid", "services.diffusers"],
   ["a service that waits for itself", "services: { s: { command: [x], dependsOn: { s: ready } } }", "plan.cycle", "services.s.dependsOn.s"],
+  ["a phase that does not exist", "phases: { one: {} }\nservices: { s: { command: [x], phase: two } }", "plan.unknown-phase", "services.s.phase"],
+  ["a former phase that does not exist", "phases: { one: { after: [none] } }", "plan.unknown-phase", "phases.one.after.0"],
+  ["a command and steps", "services: { s: { command: [x], steps: [{ directories: [/a] }] } }", "config.invalid", "services.s.steps"],
+  ["a check of two things", "services: { s: { steps: [{ check: { exists: /a, tcp: 3 } }] } }", "config.invalid", "services.s.steps.0.check"],
   ["fettle's own name", "services: { worker: { command: [x] } }", "config.invalid", "services.worker"],
 ];
 
