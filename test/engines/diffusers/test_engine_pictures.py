@@ -82,9 +82,15 @@ class Txt2Img(unittest.TestCase):
         self.assertEqual(text, info(answer)["infotexts"][0])
         self.assertRegex(
             text,
-            r"^a cat\nNegative prompt: blurry, text\nSteps: 3, Sampler: DPM\+\+ 2M, Schedule type: Automatic, CFG scale: 7.0, "
+            r"^a cat\nNegative prompt: blurry, text\nSteps: 3, Sampler: DPM\+\+ 2M, Schedule type: Karras, CFG scale: 7.0, "
             r"Seed: 7, Size: 64x64, Model hash: [0-9a-f]{10}, Model: sdxl, RNG: CPU, Version: \S+$",
         )
+        # The real A1111 names the schedule that a sampler takes by itself; "Automatic" stands for samplers without one.
+        self.assertEqual(info(answer)["extra_generation_params"], {"Schedule type": "Karras"})
+        self.assertEqual(info(self.make(sampler_name="Euler"))["extra_generation_params"], {})
+        source = {"init_images": answer.json["images"], "denoising_strength": 0.5, "sampler_name": "Euler"}
+        again = info(self.engine.post("img2img", {**SMALL, **source}))
+        self.assertEqual(again["extra_generation_params"], {"Denoising strength": 0.5})
         read = self.engine.post("png-info", {"image": answer.json["images"][0]}).json
         self.assertEqual(read["info"], text)
         self.assertEqual(read["items"]["parameters"], text)

@@ -6,6 +6,7 @@ from typing import Any
 
 import infotext as infotexts
 from arguments import VERSION
+from samplers import AUTOMATIC, shown_schedule
 from schema import Generation, Img2Img, Txt2Img
 
 # The options that change something here, and so mean something in override_settings.
@@ -44,11 +45,10 @@ def infotext(plan: Any, index: int) -> str:
     body, checkpoint = plan.task.body, plan.model.checkpoint
     varied = body.subseed_strength != 0
     clip_skip = int(plan.options["CLIP_stop_at_last_layers"])
-    denoised = plan.task.is_img2img or (isinstance(body, Txt2Img) and body.enable_hr)
     parameters = {
         "Steps": body.steps,
         "Sampler": plan.sampler.name,
-        "Schedule type": plan.schedule.label,
+        "Schedule type": shown_schedule(plan.sampler, plan.schedule),
         "CFG scale": body.cfg_scale,
         "Seed": plan.seeds[index],
         "Size": f"{body.width}x{body.height}",
@@ -56,13 +56,29 @@ def infotext(plan: Any, index: int) -> str:
         "Model": checkpoint.model_name,
         "Variation seed": plan.subseeds[index] if varied else None,
         "Variation seed strength": body.subseed_strength if varied else None,
-        "Denoising strength": plan.strength if denoised else None,
+        "Denoising strength": plan.strength if is_denoised(plan) else None,
         "Clip skip": clip_skip if clip_skip > 1 else None,
         "RNG": "CPU",
         **plan.extra,
         "Version": VERSION if plan.options["add_version_to_infotext"] else None,
     }
     return infotexts.write(body.prompt, body.negative_prompt, parameters)
+
+
+def is_denoised(plan: Any) -> bool:
+    body = plan.task.body
+    return plan.task.is_img2img or (isinstance(body, Txt2Img) and body.enable_hr)
+
+
+def extra(plan: Any) -> dict[str, Any]:
+    """A1111's `extra_generation_params`: what only some requests have."""
+    schedule = shown_schedule(plan.sampler, plan.schedule)
+    found = {
+        "Schedule type": schedule if schedule != AUTOMATIC.label else None,
+        "Denoising strength": plan.strength if is_denoised(plan) else None,
+        **plan.extra,
+    }
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def info(outcome: Any, texts: list[str], first_image: int) -> dict[str, Any]:
@@ -95,7 +111,7 @@ def info(outcome: Any, texts: list[str], first_image: int) -> dict[str, Any]:
         "seed_resize_from_w": body.seed_resize_from_w,
         "seed_resize_from_h": body.seed_resize_from_h,
         "denoising_strength": plan.strength if plan.task.is_img2img else body.denoising_strength,
-        "extra_generation_params": {key: value for key, value in plan.extra.items() if value is not None},
+        "extra_generation_params": extra(plan),
         "index_of_first_image": first_image,
         "infotexts": texts,
         "styles": [],
@@ -103,7 +119,7 @@ def info(outcome: Any, texts: list[str], first_image: int) -> dict[str, Any]:
         "clip_skip": int(plan.options["CLIP_stop_at_last_layers"]),
         "is_using_inpainting_conditioning": plan.model.unet.config.in_channels == 9,
         "version": VERSION,
-        "scheduler": plan.schedule.label,
+        "scheduler": shown_schedule(plan.sampler, plan.schedule),
         "rendered_width": plan.width,
         "rendered_height": plan.height,
         "interrupted": outcome.plan.job.interrupted,

@@ -11,6 +11,9 @@ import passes
 import pictures
 from task import Plan
 
+# A1111's words for inpainting_fill; 1, the original, has none.
+_MASKED_CONTENT = {0: "fill", 2: "latent noise", 3: "latent nothing"}
+
 
 def paint(plan: Plan, generators: list[Any]) -> list[Image.Image]:
     """One batch of inpainting. With `inpaint_full_res` (A1111's default) only the masked region is worked on, enlarged
@@ -30,13 +33,12 @@ def paint(plan: Plan, generators: list[Any]) -> list[Image.Image]:
         region = pictures.crop_region(soft, body.inpaint_full_res_padding, *size)
     if region is not None:
         image, mask = source.crop(region).resize(size, Image.Resampling.LANCZOS), soft.crop(region).resize(size)
-        padding = body.inpaint_full_res_padding or None
-        plan.extra |= {"Mask blur": blur_x, "Inpaint area": "Only masked", "Masked area padding": padding}
+        plan.extra |= {"Inpaint area": "Only masked", "Masked area padding": body.inpaint_full_res_padding}
     else:
         image = pictures.fit(source, *size, body.resize_mode)
         fitted = pictures.fit(plan.task.mask, *size, body.resize_mode)
         mask = pictures.prepare_mask(fitted, size, blur_x, blur_y, bool(body.inpainting_mask_invert))
-        plan.extra["Mask blur"] = blur_x
+    plan.extra |= {"Mask blur": blur_x if blur_x or blur_y else None, "Masked content": _MASKED_CONTENT.get(body.inpainting_fill)}
     start = latent_space.encode(model, starting_picture(plan, image, mask)).repeat(len(generators), 1, 1, 1)
     if model.unet.config.in_channels == 9:
         hidden = ImageChops.multiply(image, ImageOps.invert(mask.point(_hard)).convert("RGB"))

@@ -125,6 +125,12 @@ def choose(sampler_name: str | None, schedule_name: str | None) -> tuple[Sampler
     return sampler, schedule, warnings
 
 
+def shown_schedule(sampler: Sampler, schedule: Schedule) -> str:
+    """The label in info and infotexts. As in A1111, a sampler's own Karras or exponential schedule is named, not called Automatic."""
+    own = find_schedule(sampler.schedule) if schedule is AUTOMATIC else None
+    return own.label if own is not None and own.needs_sigmas else schedule.label
+
+
 def build_scheduler(sampler: Sampler, schedule: Schedule, model_config: dict[str, Any]) -> Any:
     """A fresh diffusers scheduler for one request. `model_config` is the config of the model's own scheduler."""
     effective = find_schedule(sampler.schedule) if schedule is AUTOMATIC else schedule
