@@ -24,6 +24,7 @@ const againMs = 100;
 export async function runCheck({ check, title, timeoutMs }: CheckStep, { snapshot, signal }: CheckSurroundings): Promise<string[]> {
   const what = title ?? describeCheck(check);
   const over = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
+  let known: string | undefined;
   for (;;) {
     const answer = await ask(check, { snapshot, signal: over });
     if (answer.id === "yes") return [`ok: ${what}`];
@@ -37,7 +38,9 @@ export async function runCheck({ check, title, timeoutMs }: CheckStep, { snapsho
           : `Look at it: ls -la ${check.path}; mount | grep ${check.path}`;
       throw new FettleError("phase.not-accessible", `Cannot use ${check.path}: ${answer.reason}.`, { hint });
     }
-    if (over.aborted) throw new FettleError("phase.check-failed", `Cannot confirm that ${what}: ${answer.reason}.`);
+    // A question that was cut off by the end of the time says less than the answer before it.
+    if (!over.aborted) known = answer.reason;
+    else throw new FettleError("phase.check-failed", `Cannot confirm that ${what}: ${known ?? answer.reason}.`);
     await pause(againMs, { signal: over });
   }
 }
