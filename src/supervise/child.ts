@@ -1,12 +1,11 @@
 // supervise/ owns running processes: it carries out a Plan and says what happens as events.
 // Takes: a Plan, a bus, a log. Gives: child processes in their own groups, ended without exception, and an exit code.
 // Must not know jobs, images, YAML or schemas: this process stays small, because it outlives everything else.
-// child.ts is the only place that spawns; a failure to spawn is a value.
-import { type ChildProcess, spawn } from "node:child_process";
+// start-process.ts is the only place that spawns; in child.ts a failure to spawn is a value.
 import { statSync } from "node:fs";
 import { reasonOf } from "../errors/fettle-error.ts";
 import type { Ending } from "../events/event.ts";
-import { createDeferred } from "../util/deferred.ts";
+import { type ByteSource, type RunningProcess, startProcess } from "./start-process.ts";
 import type { Identity } from "./user.ts";
 
 export interface ChildOptions {
@@ -15,6 +14,10 @@ export interface ChildOptions {
   /** The whole environment; nothing is added. */
   readonly env: Readonly<Record<string, string>>;
   readonly identity?: Identity;
+  /** Given: the child has a descriptor 3, and this is called with what it writes there, with undefined when it closes it. */
+  onNotify?(chunk: Buffer | undefined): void;
+  /** An open file that stdout and stderr are; `onOutput` then hears nothing. */
+  readonly outputFd?: number;
   /** Output as it comes. A returned promise holds the stream back until it resolves. */
   onOutput(stream: "stdout" | "stderr", chunk: Buffer): Promise<void> | undefined;
 }
@@ -41,56 +44,48 @@ export interface Child {
 
 const temporary = new Set(["EAGAIN", "ENOMEM", "EMFILE", "ENFILE", "ETXTBSY"]);
 
-/** Starts a program with stdin from /dev/null and its output piped to `onOutput`. Never throws. */
-export async function spawnChild(options: ChildOptions): Promise<Spawned> {
-  const [program = "", ...args] = options.argv;
+/** Starts a program with stdin from /dev/null and its output piped to `onOutput`, or written straight to `outputFd`. Never throws. */
+export async function spawnChild({ argv, cwd, env, identity, onNotify, onOutput, outputFd }: ChildOptions): Promise<Spawned> {
   // A missing folder is reported by the system as a missing program; ask first, so that the reason is the true one.
-  if (options.cwd !== undefined && !isFolder(options.cwd)) return failed(`the folder ${options.cwd} does not exist`, true);
-  let process: ChildProcess;
+  if (cwd !== undefined && !isFolder(cwd)) return failed(`the folder ${cwd} does not exist`, true);
+  let started: RunningProcess;
   try {
-    process = spawn(program, args, {
-      detached: true,
-      stdio: ["ignore", "pipe", "pipe"],
-      env: options.env,
-      ...(options.cwd !== undefined && { cwd: options.cwd }),
-      ...(options.identity && { uid: options.identity.uid, gid: options.identity.gid }),
+    started = await startProcess({
+      argv,
+      env,
+      stdin: "ignore",
+      output: outputFd ?? "pipe",
+      notify: onNotify !== undefined,
+      ...(cwd !== undefined && { cwd }),
+      ...(identity && { uid: identity.uid, gid: identity.gid }),
     });
   } catch (error) {
-    return failureOf(program, error);
+    return failureOf(argv[0] ?? "", error);
   }
-  const exited = createDeferred<Ending>();
-  process.once("exit", (code, signal) => exited.resolve({ code, signal }));
-  const { pid } = process;
-  if (pid === undefined) return failureOf(program, await new Promise<unknown>((resolve) => process.once("error", resolve)));
-  process.on("error", () => undefined);
-  return { type: "spawned", child: { pid, exited: exited.promise, ...takeOutput(process, options) } };
+  const { pid, exited, stdout, stderr, notified } = started;
+  const drained = Promise.all([drain(stdout, (chunk) => onOutput("stdout", chunk)), drain(stderr, (chunk) => onOutput("stderr", chunk))]);
+  if (onNotify) void takeNotice(notified, onNotify);
+  const closeOutput = () => {
+    for (const source of [stdout, stderr, notified]) source?.close();
+  };
+  return { type: "spawned", child: { pid, exited, drained: drained.then(() => undefined), closeOutput } };
 }
 
-function takeOutput(process: ChildProcess, { onOutput }: ChildOptions): Pick<Child, "drained" | "closeOutput"> {
-  const ends = (["stdout", "stderr"] as const).map((name) => {
-    const ended = createDeferred();
-    const stream = process[name];
-    if (!stream) ended.resolve();
-    stream?.on("data", (chunk: Buffer) => {
-      const wait = onOutput(name, chunk);
-      if (!wait) return;
-      stream.pause();
-      void wait.then(() => stream.resume());
-    });
-    stream
-      ?.once("close", () => ended.resolve())
-      .once("end", () => ended.resolve())
-      .on("error", () => ended.resolve());
-    return ended.promise;
-  });
-  return {
-    drained: Promise.all(ends).then(() => undefined),
-    closeOutput() {
-      process.stdout?.destroy();
-      process.stderr?.destroy();
-    },
-  };
+/** A grandchild may hold the descriptor open for ever; nobody waits for that. */
+async function takeNotice(source: ByteSource | undefined, onNotify: (chunk: Buffer | undefined) => void): Promise<void> {
+  for (let isTold = false; !isTold;) {
+    const bytes = await source?.read();
+    onNotify(bytes && asBuffer(bytes));
+    isTold = bytes === undefined || bytes.includes(10);
+  }
+  source?.close();
 }
+
+async function drain(source: ByteSource | undefined, take: (chunk: Buffer) => Promise<void> | undefined): Promise<void> {
+  for (let bytes = await source?.read(); bytes; bytes = await source?.read()) await take(asBuffer(bytes));
+}
+
+const asBuffer = ({ buffer, byteOffset, byteLength }: Uint8Array): Buffer => Buffer.from(buffer, byteOffset, byteLength);
 
 function isFolder(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;

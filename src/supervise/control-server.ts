@@ -1,16 +1,16 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { ServiceStatus, Snapshot, WorkerSettings } from "../control/protocol.ts";
 import { FettleError } from "../errors/fettle-error.ts";
 import type { EventBus } from "../events/bus.ts";
 import type { FettleEvent, StampedEvent } from "../events/event.ts";
-import { readBody, sendError, sendJson } from "./http-answer.ts";
+import { byteStream, errorAnswer, jsonAnswer, readBody } from "./http-answer.ts";
 import { readTail } from "./log-tail.ts";
 import type { Output } from "./output.ts";
+import type { Answer } from "./serve.ts";
 
 /** What the control socket can ask of the supervisor. */
 export interface Controlled {
   readonly bus: EventBus;
-  readonly workerSettings: WorkerSettings | undefined;
+  workerSettings(): WorkerSettings | undefined;
   snapshot(): Snapshot;
   outputOf(name: string): { readonly output: Output; readonly path: string } | undefined;
   /** Undefined when there is no such service. Rejects with 409's error while everything stops. */
@@ -23,43 +23,32 @@ const maxReportBytes = 4 << 20;
 /** Only what a worker may say; it cannot speak for services. */
 const reportable = /^(worker|job|source)\./;
 
-/** The server behind `control.sock`; the routes are described in control/protocol.ts. It does not listen yet. */
-export function createControlServer(controlled: Controlled): Server {
-  const server = createServer({ keepAliveTimeout: 0, requestTimeout: 0 }, (request, response) => {
-    answer(controlled, request, response).catch((error: unknown) => sendError(response, statusOf(error), error));
-  });
-  return server;
+/** Answers what `control.sock` is asked; the routes are described in control/protocol.ts. */
+export function createControl(controlled: Controlled): Answer {
+  return (request) => answer(controlled, request).catch((error: unknown) => errorAnswer(statusOf(error), error));
 }
 
-async function answer(controlled: Controlled, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const url = new URL(request.url ?? "/", "http://fettle");
+async function answer(controlled: Controlled, request: Request): Promise<Response> {
+  const url = new URL(request.url);
   const [, first, name, action] = url.pathname.split("/");
   const route = `${request.method} /${first ?? ""}`;
-  if (route === "GET /snapshot") return sendJson(response, 200, controlled.snapshot());
-  if (route === "GET /events") return streamEvents(controlled.bus, Number(url.searchParams.get("since") ?? 0), response);
-  if (route === "GET /worker" && controlled.workerSettings) return sendJson(response, 200, controlled.workerSettings);
-  if (route === "POST /report") return takeReport(controlled.bus, await readBody(request, maxReportBytes), response);
+  if (route === "GET /snapshot") return jsonAnswer(200, controlled.snapshot());
+  if (route === "GET /events") return streamEvents(controlled.bus, Number(url.searchParams.get("since") ?? 0));
+  const settings = controlled.workerSettings();
+  if (route === "GET /worker" && settings) return jsonAnswer(200, settings);
+  if (route === "POST /report") return takeReport(controlled.bus, await readBody(request, maxReportBytes));
   if (first === "services" && name !== undefined && action !== undefined)
-    return await answerService(controlled, request, url, { name: decodeURIComponent(name), action }, response);
+    return await answerService(controlled, request.method, url, { name: decodeURIComponent(name), action });
   throw new FettleError("cli.bad-value", `Cannot answer ${request.method} ${url.pathname}: there is no such route.`);
 }
 
-async function answerService(
-  controlled: Controlled,
-  request: IncomingMessage,
-  url: URL,
-  { name, action }: { name: string; action: string },
-  response: ServerResponse,
-): Promise<void> {
+async function answerService(controlled: Controlled, method: string, url: URL, { name, action }: { name: string; action: string }): Promise<Response> {
   const log = controlled.outputOf(name);
   if (!log) throw new FettleError("supervise.unknown-service", `Cannot ${action} ${name}: there is no such service.`);
-  if (request.method === "GET" && action === "logs") {
-    return await sendLogs(log, { lines: Number(url.searchParams.get("lines") ?? 100), follow: url.searchParams.get("follow") === "1" }, response);
-  }
-  if (request.method === "POST" && (action === "restart" || action === "stop")) {
-    return sendJson(response, 200, await controlled.act(name, action));
-  }
-  throw new FettleError("cli.bad-value", `Cannot answer ${request.method} ${url.pathname}: there is no such route.`);
+  if (method === "GET" && action === "logs")
+    return await sendLogs(log, { lines: Number(url.searchParams.get("lines") ?? 100), follow: url.searchParams.get("follow") === "1" });
+  if (method === "POST" && (action === "restart" || action === "stop")) return jsonAnswer(200, await controlled.act(name, action));
+  throw new FettleError("cli.bad-value", `Cannot answer ${method} ${url.pathname}: there is no such route.`);
 }
 
 function statusOf(error: unknown): number {
@@ -68,18 +57,16 @@ function statusOf(error: unknown): number {
   return error.code === "supervise.stopping" ? 409 : 400;
 }
 
-function streamEvents(bus: EventBus, since: number, response: ServerResponse): void {
-  response.writeHead(200, { "content-type": "application/x-ndjson" });
-  response.flushHeaders();
-  const send = (event: StampedEvent) => {
-    response.write(`${JSON.stringify(event)}\n`);
-    if (response.writableLength > maxUnreadBytes) response.destroy();
-  };
-  for (const event of bus.since(Number.isFinite(since) ? since : 0)) send(event);
-  response.once("close", bus.observe(send));
+function streamEvents(bus: EventBus, since: number): Response {
+  const body = byteStream(maxUnreadBytes, (send) => {
+    const sendEvent = (event: StampedEvent) => send(Buffer.from(`${JSON.stringify(event)}\n`));
+    for (const event of bus.since(Number.isFinite(since) ? since : 0)) sendEvent(event);
+    return bus.observe(sendEvent);
+  });
+  return new Response(body, { headers: { "content-type": "application/x-ndjson" } });
 }
 
-function takeReport(bus: EventBus, body: string, response: ServerResponse): void {
+function takeReport(bus: EventBus, body: string): Response {
   const bad = (reason: string) => new FettleError("cli.bad-value", `Cannot take the report: ${reason}.`);
   let events: unknown;
   try {
@@ -92,28 +79,22 @@ function takeReport(bus: EventBus, body: string, response: ServerResponse): void
   const strange = list.find((event) => typeof event?.type !== "string" || !reportable.test(event.type));
   if (strange !== undefined) throw bad(`a worker cannot report "${String(strange?.type)}"`);
   for (const event of list) bus.emit(event as FettleEvent);
-  sendJson(response, 200, { seq: bus.seq });
+  return jsonAnswer(200, { seq: bus.seq });
 }
 
-async function sendLogs(
-  { output, path }: { output: Output; path: string },
-  { lines, follow }: { lines: number; follow: boolean },
-  response: ServerResponse,
-): Promise<void> {
-  const held: Buffer[] = [];
-  let pass = (block: Buffer): void => void held.push(block);
+async function sendLogs({ output, path }: { output: Output; path: string }, { lines, follow }: { lines: number; follow: boolean }): Promise<Response> {
   await output.flush();
   // Nothing waits for the disk now, and until the next await nothing comes: the file's size and the follower meet exactly.
   const tail = readTail(path, Number.isInteger(lines) && lines >= 0 ? lines : 100);
-  const end = follow ? output.follow((block) => pass(block)) : undefined;
-  if (end) response.once("close", end);
-  response.writeHead(200, { "content-type": "text/plain; charset=utf-8" });
-  response.write(await tail);
-  if (!follow) return void response.end();
-  response.flushHeaders();
-  pass = (block) => {
-    response.write(block);
-    if (response.writableLength > maxUnreadBytes) response.destroy();
-  };
-  for (const block of held) pass(block);
+  const headers = { "content-type": "text/plain; charset=utf-8" };
+  if (!follow) return new Response(new Uint8Array(await tail), { headers });
+  const body = byteStream(maxUnreadBytes, (send) => {
+    let held: Buffer[] | undefined = [];
+    void tail.then((bytes) => {
+      for (const block of [bytes, ...(held ?? [])]) send(block);
+      held = undefined;
+    });
+    return output.follow((block) => (held ? void held.push(block) : send(block)));
+  });
+  return new Response(body, { headers });
 }

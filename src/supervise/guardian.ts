@@ -1,5 +1,6 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { reasonOf } from "../errors/fettle-error.ts";
 import { readProcess } from "./process-table.ts";
+import { type RunningProcess, startProcess } from "./start-process.ts";
 
 /**
  * Outlives the supervisor by a moment: a shell in a session of its own that reads a pipe only the supervisor can write to.
@@ -62,17 +63,17 @@ export interface GuardianOptions {
 /** Starts the guardian; without a shell on the machine it reports that and does nothing. A killed one is replaced. */
 export function startGuardian({ marker, env, onLost }: GuardianOptions): Guardian {
   const guarded = new Map<number, number>();
-  let shell: ChildProcess | undefined;
+  const argv = ["/bin/sh", "-c", script, "fettle-guardian", marker];
+  let shell: RunningProcess | undefined;
   let closing = false;
   let losses = 0;
-  const open = () => {
+  const open = async (): Promise<void> => {
     try {
-      shell = spawn("/bin/sh", ["-c", script, "fettle-guardian", marker], { detached: true, stdio: ["pipe", "ignore", "ignore"], env, cwd: "/" });
+      shell = await startProcess({ argv, env, cwd: "/", stdin: "pipe", output: "ignore" });
     } catch (error) {
-      return onLost(String(error));
+      return onLost(reasonOf(error));
     }
-    shell.stdin?.on("error", () => undefined);
-    shell.once("error", (error) => lose(error.message)).once("exit", (code, signal) => lose(`it ended with ${code ?? signal}`));
+    void shell.exited.then(({ code, signal }) => lose(`it ended with ${code ?? signal}`));
     for (const [pid, ticks] of guarded) write(`add ${pid} ${ticks}`);
   };
   const lose = (reason: string) => {
@@ -80,10 +81,10 @@ export function startGuardian({ marker, env, onLost }: GuardianOptions): Guardia
     if (closing) return;
     losses++;
     onLost(reason);
-    if (losses <= 5 && guarded.size > 0) open();
+    if (losses <= 5 && guarded.size > 0) opened = open();
   };
-  const write = (line: string) => void shell?.stdin?.write(`${line}\n`);
-  open();
+  const write = (line: string) => shell?.write(`${line}\n`);
+  let opened = open();
   return {
     get pids() {
       return new Set(shell?.pid === undefined ? [] : [shell.pid]);
@@ -99,11 +100,11 @@ export function startGuardian({ marker, env, onLost }: GuardianOptions): Guardia
     },
     async close() {
       closing = true;
+      await opened;
       const ended = shell;
-      if (!ended || ended.exitCode !== null || ended.signalCode !== null) return;
-      const gone = new Promise<void>((resolve) => ended.once("exit", () => resolve()).once("error", () => resolve()));
-      ended.stdin?.end("quit\n");
-      await gone;
+      ended?.write("quit\n");
+      ended?.endInput();
+      await ended?.exited;
     },
   };
 }

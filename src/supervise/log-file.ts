@@ -16,6 +16,9 @@ export interface LogFileOptions {
 
 /** Blocks waiting for the disk; above this the service is held back until the disk has caught up. */
 const maxWaitingBytes = 1 << 20;
+/** Small blocks are gathered for a moment: a program that writes line by line would cost a write for each. */
+const gatherMs = 10;
+const gatherBytes = 65_536;
 
 /** A service's log: appended (never truncated), written in order without blocking, rotated at line ends without loss. */
 export class LogFile {
@@ -26,6 +29,7 @@ export class LogFile {
   #endsLine = true;
   #waiting: Buffer[] = [];
   #waitingBytes = 0;
+  #gathering: NodeJS.Timeout | undefined;
   #writing: Promise<void> | undefined;
   #troubled = false;
 
@@ -38,20 +42,28 @@ export class LogFile {
   write(block: Buffer): Promise<void> | undefined {
     this.#waiting.push(block);
     this.#waitingBytes += block.length;
-    this.#writing ??= this.#drain().finally(() => {
-      this.#writing = undefined;
-    });
+    if (this.#waitingBytes >= gatherBytes) this.#begin();
+    else if (!this.#writing) this.#gathering ??= setTimeout(() => this.#begin(), gatherMs);
     return this.#waitingBytes > maxWaitingBytes ? this.#writing : undefined;
   }
 
   /** Resolves when everything given so far is in the file. */
   async flush(): Promise<void> {
+    if (this.#waiting.length > 0) this.#begin();
     while (this.#writing) await this.#writing;
   }
 
   async close(): Promise<void> {
     await this.flush();
     this.#closeFile();
+  }
+
+  #begin(): void {
+    clearTimeout(this.#gathering);
+    this.#gathering = undefined;
+    this.#writing ??= this.#drain().finally(() => {
+      this.#writing = undefined;
+    });
   }
 
   async #drain(): Promise<void> {

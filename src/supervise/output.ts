@@ -9,9 +9,10 @@ export interface OutputOptions {
   onTrouble(reason: string): void;
 }
 
-/** Lines kept in memory for errors, pages and the end of a service. */
+/** Lines kept in memory for errors, pages and the end of a service, and how far back they are looked for. */
 const keptLines = 50;
 const keptChars = 4000;
+const keptBytes = 65_536;
 
 /** Where a service's output goes: its file word for word, its last lines in memory, the console, and whoever listens. */
 export class Output {
@@ -20,7 +21,8 @@ export class Output {
   readonly #splitters: Readonly<Record<"stdout" | "stderr", LineSplitter>>;
   readonly #listeners = new Set<(line: string) => void>();
   readonly #followers = new Set<(block: Buffer) => void>();
-  #last: string[] = [];
+  #last: Buffer[] = [];
+  #lastBytes = 0;
   #hold: Promise<void> | undefined;
 
   constructor(options: OutputOptions) {
@@ -30,9 +32,12 @@ export class Output {
     this.#splitters = { stdout: splitter(), stderr: splitter() };
   }
 
-  /** At most 50, without colour codes; overlong ones cut. */
+  /** At most 50, without colour codes; overlong ones cut. Made only when somebody looks: the bytes pass here for every service. */
   get lastLines(): readonly string[] {
-    return this.#last.slice(-keptLines).map((line) => stripVTControlCharacters(visible(line)).slice(0, keptChars));
+    return this.#last
+      .flatMap(linesOf)
+      .slice(-keptLines)
+      .map((line) => stripVTControlCharacters(visible(line)).slice(0, keptChars));
   }
 
   /** Takes bytes of one of the two streams; a returned promise asks to wait. */
@@ -52,6 +57,7 @@ export class Output {
   /** At the start of a child: errors show its own lines, not those of the one before. */
   beginChild(): void {
     this.#last = [];
+    this.#lastBytes = 0;
     this.#listeners.clear();
   }
 
@@ -77,15 +83,10 @@ export class Output {
   #take(block: Buffer): void {
     this.#hold = this.#file.write(block) ?? this.#hold;
     for (const follower of this.#followers) follower(block);
+    this.#keep(block);
     const { onLine } = this.#options;
-    const everyLine = onLine !== undefined || this.#listeners.size > 0;
-    const lines = (everyLine ? block : lastPart(block)).toString("utf8").split("\n");
-    if (lines.at(-1) === "") lines.pop();
-    for (const line of lines) this.#last.push(line);
-    // Trimmed now and then, and cleaned only when somebody looks: this runs for every line of every service.
-    if (this.#last.length > 4 * keptLines) this.#last = this.#last.slice(-keptLines);
-    if (!everyLine) return;
-    for (const line of lines) {
+    if (onLine === undefined && this.#listeners.size === 0) return;
+    for (const line of linesOf(block)) {
       const text = visible(line);
       onLine?.(text);
       if (this.#listeners.size === 0) continue;
@@ -93,16 +94,25 @@ export class Output {
       for (const listener of this.#listeners) listener(plain);
     }
   }
+
+  #keep(block: Buffer): void {
+    this.#last.push(block);
+    this.#lastBytes += block.length;
+    for (let first = this.#last[0]; first && this.#lastBytes - first.length >= keptBytes; first = this.#last[0]) {
+      this.#last.shift();
+      this.#lastBytes -= first.length;
+    }
+  }
+}
+
+function linesOf(block: Buffer): string[] {
+  const lines = block.toString("utf8").split("\n");
+  if (lines.at(-1) === "") lines.pop();
+  return lines;
 }
 
 /** A progress bar draws one line many times over; a person would see only its last state. */
 function visible(line: string): string {
   const text = line.endsWith("\r") ? line.slice(0, -1) : line;
   return text.slice(text.lastIndexOf("\r") + 1);
-}
-
-function lastPart(block: Buffer): Buffer {
-  let at = block.length;
-  for (let found = 0; at > 0 && found <= keptLines; found++) at = block.lastIndexOf(0x0a, at - 1);
-  return block.subarray(Math.max(0, at + 1));
 }

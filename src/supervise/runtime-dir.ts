@@ -1,9 +1,8 @@
-import { chmodSync, mkdirSync, rmSync } from "node:fs";
-import type { Server } from "node:http";
+import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { connectControl } from "../control/client.ts";
 import { FettleError, reasonOf } from "../errors/fettle-error.ts";
 import { socketName } from "../control/protocol.ts";
+import { type Answer, serve, type Served } from "./serve.ts";
 
 /** A living supervisor answers within this. */
 const answerMs = 2000;
@@ -20,26 +19,17 @@ export function createRuntimeDir(dir: string): void {
   }
 }
 
-/** Listens on the folder's control socket. A socket that answers is another fettle's: refused; a dead one is replaced. */
-export async function claimSocket(server: Server, dir: string): Promise<string> {
+/** Answers on the folder's control socket. A socket that answers is another fettle's: refused; a dead one is replaced. */
+export async function claimSocket(answer: Answer, dir: string): Promise<Served & { readonly path: string }> {
   const path = join(dir, socketName);
-  if (await answers(path))
+  if (existsSync(path) && (await answers(path)))
     throw new FettleError("supervise.already-running", `Cannot start: another fettle runs with ${dir}.`, { details: { runtimeDir: dir } });
   try {
     rmSync(path, { force: true });
-    const umask = process.umask(0o177);
-    await new Promise<void>((resolve, reject) => {
-      server.once("error", reject);
-      server.listen(path, () => {
-        server.off("error", reject);
-        resolve();
-      });
-    }).finally(() => process.umask(umask));
-    chmodSync(path, 0o600);
+    return { path, ...(await serve(answer, { socketPath: path })) };
   } catch (error) {
     throw new FettleError("supervise.cannot-write", `Cannot listen on ${path}: ${reasonOf(error)}.`, { cause: error });
   }
-  return path;
 }
 
 /**
@@ -47,6 +37,7 @@ export async function claimSocket(server: Server, dir: string): Promise<string> 
  * (Deno does not close it on exec), so that the kernel accepts what nobody will answer.
  */
 async function answers(path: string): Promise<boolean> {
+  const { connectControl } = await import("../control/client.ts");
   const patience = new AbortController();
   const timer = setTimeout(() => patience.abort(), answerMs);
   try {

@@ -1,6 +1,4 @@
-import { randomBytes } from "node:crypto";
 import { readFileSync, rmSync } from "node:fs";
-import type { Server } from "node:http";
 import { stripVTControlCharacters } from "node:util";
 import type { ServiceStatus, Snapshot, WorkerSettings } from "../control/protocol.ts";
 import { FettleError } from "../errors/fettle-error.ts";
@@ -9,7 +7,7 @@ import type { Log, LogFormat } from "../log/log.ts";
 import type { Plan, Service } from "../plan/plan.ts";
 import { version } from "../version.ts";
 import { createAnnouncer } from "./announce.ts";
-import { createControlServer } from "./control-server.ts";
+import { createControl } from "./control-server.ts";
 import { endStrays } from "./end-family.ts";
 import { inheritedEnv } from "./environment.ts";
 import { startGuardian } from "./guardian.ts";
@@ -105,7 +103,7 @@ async function supervise(
     await service[action]();
     return snapshot().services.find(({ name }) => name === service.name) as ServiceStatus;
   };
-  const control = createControlServer({
+  const control = createControl({
     bus,
     workerSettings: () => current.workerSettings,
     snapshot,
@@ -114,11 +112,11 @@ async function supervise(
     act: (name, action) => services.get(name) && act(services.get(name) as SupervisedService, action),
   });
   createRuntimeDir(runtimeDir);
-  const socketPath = await claimSocket(control, runtimeDir);
+  const socket = await claimSocket(control, runtimeDir);
 
   bus.emit({ type: "supervisor.started", profile: plan.profile, version, processStartedMs: processStartedMs() });
   const warn = (message: string, hint?: string) => void bus.emit({ type: "supervisor.warned", message, ...(hint !== undefined && { hint }) });
-  const instance = randomBytes(6).toString("hex");
+  const instance = crypto.randomUUID().slice(-12);
   const env = inheritedEnv(options.env);
   const guardian = startGuardian({
     marker: markerOf(instance),
@@ -200,12 +198,12 @@ async function supervise(
   await guardian.close();
   const opened = await health;
   await Promise.all([
-    close(control),
-    opened?.type === "listening" ? close(opened.server) : undefined,
+    socket.close(),
+    opened?.type === "listening" ? opened.server.close() : undefined,
     ...[...services.values()].map(({ output }) => output.close()),
   ]);
   options.init?.end();
-  rmSync(socketPath, { force: true });
+  rmSync(socket.path, { force: true });
   for (const end of endObservers) end();
   return exitCode;
 }
@@ -235,14 +233,6 @@ function expectLines({ services: specs }: Plan, services: ReadonlyMap<string, Su
 function isUp({ state, isTask, spec, hasStarted, hasSettled }: SupervisedService): boolean {
   if ((spec.background && hasStarted) || (spec.optional && hasSettled)) return true;
   return (!isTask && state.id === "ready") || (state.id === "exited" && !state.wanted && state.ending?.code === 0);
-}
-
-/** Open event streams end with it, so that readers learn at once. */
-function close(server: Server): Promise<void> {
-  return new Promise((resolve) => {
-    server.close(() => resolve());
-    server.closeAllConnections();
-  });
 }
 
 /** When the kernel started this process, on the scale of performance.now(); a little below 0. Clock ticks are 10 ms. */
