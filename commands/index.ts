@@ -17,6 +17,7 @@ export const commands: Readonly<Record<string, Row>> = {
   install: { summary: "Bake ComfyUI and its nodes into an image", load: () => import("./install.ts") },
   service: { summary: "List, restart or stop services; read their logs", load: () => import("./service.ts") },
   config: { summary: "Show, check or begin a configuration", load: () => import("./config.ts") },
+  supervise: { summary: "The process that start becomes once it has planned", internal: true, load: () => import("./supervise.ts") },
   work: { summary: "The worker process that start adds as a service", internal: true, load: () => import("./work.ts") },
   steps: { summary: "The process of a task made of steps", internal: true, load: () => import("./steps.ts") },
 };
