@@ -4,7 +4,7 @@ import { rmSync } from "node:fs";
 import { after, test } from "node:test";
 import { untilBusy, untilIdle } from "./engine.ts";
 import { type Fettle, type JobReply } from "./fettle.ts";
-import { engineName, isAlive, seedJob, startWithReal, stepsThatTake, untilGone, urlOf } from "./setting.ts";
+import { engineName, isAlive, type Life, seedJob, startWithReal, stepsThatTake, untilGone, urlOf } from "./setting.ts";
 import { readTarget } from "./target.ts";
 
 const target = readTarget(process.env);
@@ -22,8 +22,8 @@ after(async () => {
   for (const { dir } of started) rmSync(dir, { recursive: true, force: true });
 });
 
-async function boot(stateDir?: string): Promise<void> {
-  real = await startWithReal(target, stateDir);
+async function boot(life: Life): Promise<void> {
+  real = await startWithReal(target, life);
   started.push(real);
   const { afterMs } = await real.event("supervisor.ready");
   await real.event("worker.listening");
@@ -53,7 +53,8 @@ function assertRejected(reply: JobReply, said: RegExp): void {
 }
 
 test("fettle boots it and takes jobs", async () => {
-  await boot();
+  // Longer than any short job takes on a busy machine: what ends within it must be answered.
+  await boot({ stopBudget: "120s" });
   stepsFor = await stepsThatTake(url);
   say(`about ${stepsFor(1000)} steps a second`);
 });
@@ -155,14 +156,14 @@ test("SIGTERM in mid-job: what ends in time is answered, what does not comes bac
   assertDone(await answered);
   if (engine > 0) await untilGone(engine);
 
-  await boot(real.stateDir);
+  await boot({ stateDir: real.stateDir });
   assertDone(await run({}, "waiting"));
   const long = stepsFor(60_000);
   await begin("long", { ...seedJob, steps: long });
   await untilBusy(url, long);
   assert.equal(await real.stop(), 0);
 
-  await boot(real.stateDir);
+  await boot({ stateDir: real.stateDir });
   await untilBusy(url, long);
   const last = await real.servicePid(engineName);
   await real.ask("POST", "/cancel/long");

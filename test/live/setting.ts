@@ -22,11 +22,21 @@ function real(target: Target): Readonly<Record<string, unknown>> {
   return { directory, python, port: 0, args, env: { HF_HUB_OFFLINE: "1" } };
 }
 
-/** fettle with the real engine by profile a1111-runpod, jobs over HTTP; `stateDir` of a former instance takes up its jobs. */
-export async function startWithReal(target: Target, stateDir?: string): Promise<Fettle> {
+/** Of a former instance, whose jobs are taken up; and how long a stop may take. */
+export interface Life {
+  readonly stateDir?: string;
+  readonly stopBudget?: string;
+}
+
+/** fettle with the real engine by profile a1111-runpod, jobs over HTTP. */
+export async function startWithReal(target: Target, { stateDir, stopBudget = "8s" }: Life = {}): Promise<Fettle> {
   const args = target.type === "running" ? ["--engine-url", target.url] : [];
   const engines = target.type === "running" ? {} : { [engineName]: real(target) };
-  return await startFettle({ config: { extends: "a1111-runpod", engines, sources }, args, ...(stateDir !== undefined && { stateDir }) });
+  return await startFettle({
+    config: { extends: "a1111-runpod", engines, sources, stop: { budget: stopBudget } },
+    args,
+    ...(stateDir !== undefined && { stateDir }),
+  });
 }
 
 /** fettle with the real and the bundled engine beside each other. */
