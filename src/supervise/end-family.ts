@@ -7,6 +7,8 @@ export interface Family {
   /** `NAME=value` in the environment of everything that this child started. */
   readonly marker: string;
   readonly leaderExited: Promise<unknown>;
+  /** Its members may be older than this process: a former run's. */
+  readonly older?: true;
 }
 
 export interface EndOptions {

@@ -11,7 +11,8 @@ import { type RunningProcess, startProcess } from "./start-process.ts";
 export interface Guardian {
   /** Its own process, while there is one. */
   readonly pids: ReadonlySet<number>;
-  add(pid: number): void;
+  /** The PID file is removed with the process, unless it names another one by then. */
+  add(pid: number, pidFile: string): void;
   remove(pid: number): void;
   /** Ends the guardian; nobody is hurt. */
   close(): Promise<void>;
@@ -23,10 +24,10 @@ const script = String.raw`
 trap '' TERM INT HUP QUIT
 marker=$1
 set --
-while read -r word pid ticks; do
+while read -r word pid ticks file; do
   case $word in
-    add) set -- "$@" "$pid:$ticks" ;;
-    remove) for one do shift; [ "$one" = "$pid:$ticks" ] || [ "\${one%%:*}" = "$pid" ] || set -- "$@" "$one"; done ;;
+    add) set -- "$@" "$pid:$ticks:$file" ;;
+    remove) for one do shift; [ "\${one%%:*}" = "$pid" ] || set -- "$@" "$one"; done ;;
     quit) exit 0 ;;
   esac
 done
@@ -37,9 +38,12 @@ stranger() {
   set -- \${stat##*) }
   [ "\${20}" != "$ticks" ]
 }
+of() {
+  pid=\${1%%:*}; ticks=\${1#*:}; file=\${ticks#*:}; ticks=\${ticks%%:*}
+}
 each() {
   signal=$1; shift
-  for one do stranger "\${one%%:*}" "\${one#*:}" || kill -"$signal" -- "-\${one%%:*}" 2>/dev/null; done
+  for one do of "$one"; stranger "$pid" "$ticks" || kill -"$signal" -- "-\${one%%:*}" 2>/dev/null; done
   for file in $(grep -l -a -F -e "$marker" /proc/[0-9]*/environ 2>/dev/null); do
     pid=\${file#/proc/}; kill -"$signal" "\${pid%%/*}" 2>/dev/null
   done
@@ -52,6 +56,11 @@ for turn in 1 2 3 4 5 6 7 8 9 10; do
   sleep 0.1 2>/dev/null || sleep 1
 done
 each KILL "$@"
+for one do
+  of "$one"; named=
+  { read -r named < "$file"; } 2>/dev/null
+  [ "$named" != "$pid" ] || rm -f -- "$file"
+done
 `.replaceAll("\\${", "${");
 
 export interface GuardianOptions {
@@ -62,7 +71,7 @@ export interface GuardianOptions {
 
 /** Starts the guardian; without a shell on the machine it reports that and does nothing. A killed one is replaced. */
 export function startGuardian({ marker, env, onLost }: GuardianOptions): Guardian {
-  const guarded = new Map<number, number>();
+  const guarded = new Map<number, string>();
   const argv = ["/bin/sh", "-c", script, "fettle-guardian", marker];
   let shell: RunningProcess | undefined;
   let closing = false;
@@ -74,7 +83,7 @@ export function startGuardian({ marker, env, onLost }: GuardianOptions): Guardia
       return onLost(reasonOf(error));
     }
     void shell.exited.then(({ code, signal }) => lose(`it ended with ${code ?? signal}`));
-    for (const [pid, ticks] of guarded) write(`add ${pid} ${ticks}`);
+    for (const [pid, rest] of guarded) write(`add ${pid} ${rest}`);
   };
   const lose = (reason: string) => {
     shell = undefined;
@@ -89,14 +98,13 @@ export function startGuardian({ marker, env, onLost }: GuardianOptions): Guardia
     get pids() {
       return new Set(shell?.pid === undefined ? [] : [shell.pid]);
     },
-    add(pid) {
-      const ticks = readProcess(pid)?.startTicks ?? 0;
-      guarded.set(pid, ticks);
-      write(`add ${pid} ${ticks}`);
+    add(pid, pidFile) {
+      const rest = `${readProcess(pid)?.startTicks ?? 0} ${pidFile}`;
+      guarded.set(pid, rest);
+      write(`add ${pid} ${rest}`);
     },
     remove(pid) {
-      const ticks = guarded.get(pid);
-      if (guarded.delete(pid)) write(`remove ${pid} ${ticks}`);
+      if (guarded.delete(pid)) write(`remove ${pid}`);
     },
     async close() {
       closing = true;

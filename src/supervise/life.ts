@@ -65,7 +65,8 @@ export async function runLife(options: LifeOptions): Promise<LifeEnd> {
   const spawnedMs = performance.now();
   const unadjusted = adjust(child.pid, service);
   if (unadjusted !== undefined) around.warn(`Cannot adjust ${service.name}: ${unadjusted}.`);
-  around.guardian.add(child.pid);
+  around.guardian.add(child.pid, service.pidFile);
+  around.record.add(child.pid, service.pidFile);
   const trouble = writePidFile(service.pidFile, child.pid);
   if (trouble !== undefined) around.warn(`Cannot write ${service.pidFile}: ${trouble}.`);
   bus.emit({ type: "service.spawned", service: service.name, pid: child.pid, restarts: options.restarts });
@@ -180,6 +181,7 @@ async function endChild({ service, around, output, kill }: LifeOptions, child: C
   await output.endChild();
   removePidFile(service.pidFile);
   around.guardian.remove(child.pid);
+  around.record.remove(child.pid);
   return killed;
 }
 

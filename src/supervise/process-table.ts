@@ -44,7 +44,7 @@ export function findChildren(accepts: (row: ProcessRow) => boolean): ProcessRow[
  * Living processes of a child's family: its group, its session, and whoever left both but still carries the marker in
  * the environment it was started with. Another user's environment needs CAP_SYS_PTRACE to be read; such a stray is not found.
  */
-export function findFamily(family: { readonly pid?: number; readonly marker: string }): ProcessRow[] {
+export function findFamily(family: { readonly pid?: number; readonly marker: string; readonly older?: true }): ProcessRow[] {
   const self = readProcess(process.pid);
   const found: ProcessRow[] = [];
   for (const entry of readdirSync("/proc")) {
@@ -52,7 +52,7 @@ export function findFamily(family: { readonly pid?: number; readonly marker: str
     if (!Number.isInteger(pid) || pid === process.pid) continue;
     const row = readProcess(pid);
     // Older than this process: no child of ours. That leaves few environments to read.
-    if (!row || !isLiving(row) || row.startTicks < (self?.startTicks ?? 0)) continue;
+    if (!row || !isLiving(row) || (!family.older && row.startTicks < (self?.startTicks ?? 0))) continue;
     if (family.pid !== undefined && (row.group === family.pid || row.session === family.pid)) found.push(row);
     // Reading the environment of a process in state D can hang with it.
     else if (row.state !== "D" && carriesMarker(pid, family.marker)) found.push(row);

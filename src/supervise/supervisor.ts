@@ -13,6 +13,7 @@ import { inheritedEnv } from "./environment.ts";
 import { startGuardian } from "./guardian.ts";
 import { type HealthAddress, openHealthServer } from "./health-server.ts";
 import type { Init } from "./init/init.ts";
+import { describeLeftovers, endLeftovers, refuseBeside, RunRecord } from "./run-record.ts";
 import { reload, type Reloaded } from "./reload.ts";
 import { claimSocket, createRuntimeDir } from "./runtime-dir.ts";
 import { SupervisedService } from "./service.ts";
@@ -112,12 +113,15 @@ async function supervise(
     act: (name, action) => services.get(name) && act(services.get(name) as SupervisedService, action),
   });
   createRuntimeDir(runtimeDir);
+  refuseBeside(runtimeDir);
   const socket = await claimSocket(control, runtimeDir);
 
   bus.emit({ type: "supervisor.started", profile: plan.profile, version, processStartedMs: processStartedMs() });
   const warn = (message: string, hint?: string) => void bus.emit({ type: "supervisor.warned", message, ...(hint !== undefined && { hint }) });
   const instance = crypto.randomUUID().slice(-12);
   const env = inheritedEnv(options.env);
+  for (const message of describeLeftovers(await endLeftovers(runtimeDir))) warn(message);
+  const record = new RunRecord(runtimeDir, instance);
   const guardian = startGuardian({
     marker: markerOf(instance),
     env,
@@ -130,6 +134,7 @@ async function supervise(
     env,
     instance,
     guardian,
+    record,
     isRoot: process.getuid?.() === 0,
     mirror(service, line) {
       if (services.get(service)?.spec.role === "worker") write(`${line}\n`);
@@ -195,6 +200,7 @@ async function supervise(
   const isCut = cutShort || signals.hasten.signal.aborted;
   const exitCode = cause.exitCode === 0 && isCut ? 128 + signalNumber(signals.last ?? cause.signal ?? "SIGTERM") : cause.exitCode;
   bus.emit({ type: "supervisor.stopped", exitCode, afterMs: performance.now() - stopMs });
+  record.end();
   await guardian.close();
   const opened = await health;
   await Promise.all([

@@ -1,5 +1,6 @@
 import type { EventBus } from "../events/bus.ts";
 import type { Guardian } from "./guardian.ts";
+import type { RunRecord } from "./run-record.ts";
 
 /** What a service needs of the supervisor around it. */
 export interface Surroundings {
@@ -9,6 +10,7 @@ export interface Surroundings {
   /** Marks everything that this supervisor starts, see `markerOf`. */
   readonly instance: string;
   readonly guardian: Guardian;
+  readonly record: Pick<RunRecord, "add" | "remove">;
   /** Only root may start a child as another user. */
   readonly isRoot: boolean;
   /** A line of a service for the container's log. */

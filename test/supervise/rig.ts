@@ -36,6 +36,8 @@ export interface Rig {
   readonly callers: Caller[];
   /** Resolves with the nth start (from 1) of that fixture. */
   started(name: string, nth?: number): Promise<Caller>;
+  /** Something that `until` may look at has changed. */
+  changed(): void;
   until<T>(what: string, look: () => T | undefined): Promise<T>;
   service(name: string, more?: Partial<Service>): Service;
   plan(services: readonly Service[], more?: Partial<Plan>): Plan;
@@ -109,6 +111,7 @@ export async function createRig(): Promise<Rig> {
     dir,
     story,
     callers,
+    changed: facts.changed,
     until,
     started: (name, nth = 1) => until(`start ${nth} of ${name}`, () => callers.filter((one) => one.name === name)[nth - 1]),
     service: (name, more = {}) => ({
