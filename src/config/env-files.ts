@@ -34,7 +34,8 @@ export function readEnvFiles(root: Tree, env: Environment, cwd: string): EnvFile
     } catch (error) {
       if (!(error instanceof FettleError)) throw error;
       if (item.value.startsWith("-") && error.code === "config.not-found") continue;
-      const hint = error.code === "config.not-found" ? { hint: `Write "-${path}" when it may be missing.` } : { ...(error.hint !== undefined && { hint: error.hint }) };
+      const hint =
+        error.code === "config.not-found" ? { hint: `Write "-${path}" when it may be missing.` } : { ...(error.hint !== undefined && { hint: error.hint }) };
       errors.push({ code: error.code, message: error.message, ...hint, where: whereOf(item.place, ["envFiles", index]) });
     }
   }

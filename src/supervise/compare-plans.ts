@@ -10,7 +10,17 @@ export interface PlanChange {
 }
 
 /** These apply to a running child as they are. */
-const liveKeys: readonly string[] = ["dependsOn", "restart", "essential", "stop", "expect", "announce", "phase", "optional", "background"] satisfies (keyof Service)[];
+const liveKeys: readonly string[] = [
+  "dependsOn",
+  "restart",
+  "essential",
+  "stop",
+  "expect",
+  "announce",
+  "phase",
+  "optional",
+  "background",
+] satisfies (keyof Service)[];
 
 /** Two plans of one machine. A service whose child would be started in the very same way is not named. */
 export function comparePlans(before: Plan, after: Plan): PlanChange {

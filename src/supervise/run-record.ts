@@ -73,7 +73,9 @@ export function refuseBeside(runtimeDir: string): void {
   const { head } = readRecord(runtimeDir);
   if (!head || head.supervisor.pid === process.pid || head.bootId !== bootId() || !isSame(head.supervisor)) return;
   const { pid } = head.supervisor;
-  throw new FettleError("supervise.already-running", `Cannot start: another fettle (process ${pid}) runs with ${runtimeDir}.`, { details: { runtimeDir, pid } });
+  throw new FettleError("supervise.already-running", `Cannot start: another fettle (process ${pid}) runs with ${runtimeDir}.`, {
+    details: { runtimeDir, pid },
+  });
 }
 
 export function describeLeftovers({ ended, strangers }: Leftovers): string[] {
@@ -94,7 +96,8 @@ export async function endLeftovers(runtimeDir: string): Promise<Leftovers> {
   const marked = isThisBoot ? findProcesses((row) => row.pid !== process.pid && isLiving(row) && carriesMarker(row.pid, marker)) : [];
   const giveUp = AbortSignal.timeout(graceMs);
   await Promise.all(known.map(({ pid }) => endFamily({ pid, marker, leaderExited: gone(pid), older: true }, { signal: "SIGTERM", kill: giveUp })));
-  if (marked.length > 0) await endStrays(marker, { adopted: () => findProcesses((row) => isLiving(row) && carriesMarker(row.pid, marker)).map(({ pid }) => pid) });
+  if (marked.length > 0)
+    await endStrays(marker, { adopted: () => findProcesses((row) => isLiving(row) && carriesMarker(row.pid, marker)).map(({ pid }) => pid) });
   for (const { pid, pidFile } of processes) if (readPidFile(pidFile) === pid) removePidFile(pidFile);
   rmSync(join(runtimeDir, recordName), { force: true });
   return { ended: [...new Set([...known, ...marked].map(({ pid }) => pid))], strangers: strangers.map(({ pid }) => pid) };

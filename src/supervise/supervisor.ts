@@ -155,7 +155,10 @@ async function supervise(
     if (all.length < current.plan.services.length || all.length === 0 || !all.every(({ state }) => state.id === "exited" && !state.wanted)) return;
     const failed = snapshot().services.filter(({ ending, reason }) => ending?.code !== 0 || (reason !== undefined && ending === undefined));
     const first = failed.find(({ name }) => services.get(name)?.spec.essential) ?? failed[0];
-    stopping.resolve({ reason: "every service has ended", exitCode: first ? (first.ending ? (first.ending.code ?? 128 + signalNumber(first.ending.signal)) : 1) : 0 });
+    stopping.resolve({
+      reason: "every service has ended",
+      exitCode: first ? (first.ending ? (first.ending.code ?? 128 + signalNumber(first.ending.signal)) : 1) : 0,
+    });
   };
   const create = (spec: Service) => new SupervisedService(spec, around, (name) => services.get(name));
   for (const spec of plan.services) services.set(spec.name, create(spec));

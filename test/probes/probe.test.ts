@@ -57,12 +57,16 @@ test("readiness is lost after three failures in a row and comes back with one su
   const { check } = scripted(true, false, false, true, false, false, false, false, true);
   const stop = new AbortController();
   const changes: (string | undefined)[] = [];
-  await watchReadiness(check, { ...pace, watchMs: 1 }, {
-    signal: stop.signal,
-    onChange(lost) {
-      changes.push(lost);
-      if (lost === undefined) stop.abort();
+  await watchReadiness(
+    check,
+    { ...pace, watchMs: 1 },
+    {
+      signal: stop.signal,
+      onChange(lost) {
+        changes.push(lost);
+        if (lost === undefined) stop.abort();
+      },
     },
-  });
+  );
   assert.deepEqual(changes, ["try 7", undefined]);
 });

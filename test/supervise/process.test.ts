@@ -13,10 +13,7 @@ test("a child runs with its limits, its priority and its OOM score, and so do it
   const a = await rig.started("a");
   await a.order({ child: "session" });
   for (const { pid } of [a, await rig.started("a/session")]) {
-    assert.deepEqual(
-      [limit(pid, "Max open files"), limit(pid, "Max core file size"), limit(pid, "Max stack size")],
-      ["512", "0", String(4 << 20)],
-    );
+    assert.deepEqual([limit(pid, "Max open files"), limit(pid, "Max core file size"), limit(pid, "Max stack size")], ["512", "0", String(4 << 20)]);
     assert.equal(readFileSync(`/proc/${pid}/oom_score_adj`, "utf8"), "700\n");
     assert.equal(readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)?.split(" ")[16], "5");
   }

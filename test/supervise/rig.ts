@@ -128,7 +128,17 @@ export async function createRig(): Promise<Rig> {
       console: false,
       ...Object.fromEntries(Object.entries(more).filter(([key]) => key !== "env")),
     }),
-    plan: (services, more = {}) => ({ profile: "test", announce: [], warnings: [], services, phases: [], engines: [], order: [], stopBudgetMs: 20_000, ...more }),
+    plan: (services, more = {}) => ({
+      profile: "test",
+      announce: [],
+      warnings: [],
+      services,
+      phases: [],
+      engines: [],
+      order: [],
+      stopBudgetMs: 20_000,
+      ...more,
+    }),
     run(plan, more = {}) {
       const one = start(plan, { runtimeDir: join(dir, "run"), ...more }, until, facts.changed);
       running.push(one);

@@ -36,9 +36,9 @@ export const probe = z
     message: oneKind,
   });
 
-function isRegExp(pattern: string): boolean {
+function isRegExp(text: string): boolean {
   try {
-    return Boolean(new RegExp(pattern));
+    return Boolean(new RegExp(text));
   } catch {
     return false;
   }
