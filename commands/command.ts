@@ -147,10 +147,15 @@ export function textFlag(args: Args, key: string): string | undefined {
 }
 
 /** A flag's value as a number within bounds; a clear usage error otherwise. */
-export function numberFlag(args: Args, key: string, { min, max, integer = true }: { min: number; max: number; integer?: boolean }): number | undefined {
+export function numberFlag(
+  args: Args,
+  key: string,
+  { min, max, integer = true, multipleOf = 1 }: { min: number; max: number; integer?: boolean; multipleOf?: number },
+): number | undefined {
   const text = textFlag(args, key);
   if (text === undefined) return undefined;
   const value = Number(text);
-  if (text.trim() !== "" && value >= min && value <= max && (!integer || Number.isInteger(value))) return value;
-  throw new FettleError("cli.bad-value", `Cannot use --${key} ${text}: expected a ${integer ? "whole " : ""}number from ${min} to ${max}.`);
+  if (text.trim() !== "" && value >= min && value <= max && (!integer || value % multipleOf === 0)) return value;
+  const kind = multipleOf > 1 ? `multiple of ${multipleOf}` : `${integer ? "whole " : ""}number`;
+  throw new FettleError("cli.bad-value", `Cannot use --${key} ${text}: expected a ${kind} from ${min} to ${max}.`);
 }

@@ -119,8 +119,8 @@ function readInput(args: Args, config: Config): JobBody {
     negative_prompt: textFlag(args, "negative"),
     steps: numberFlag(args, "steps", { min: 1, max: 10_000 }),
     cfg_scale: numberFlag(args, "cfg", { min: 0, max: 1000, integer: false }),
-    width: numberFlag(args, "width", { min: 8, max: 65_535 }),
-    height: numberFlag(args, "height", { min: 8, max: 65_535 }),
+    width: numberFlag(args, "width", { min: 8, max: 16_384, multipleOf: 8 }),
+    height: numberFlag(args, "height", { min: 8, max: 16_384, multipleOf: 8 }),
     seed: numberFlag(args, "seed", { min: -1, max: 2 ** 53 - 1 }),
     sampler_name: textFlag(args, "sampler"),
   };

@@ -28,6 +28,7 @@ export const command: Command = {
         hint: near ? `Did you mean "${near}"?` : `There are ${actions.join(", ")}.`,
       });
     }
+    if (known === "list" && name !== undefined) throw new FettleError("cli.bad-value", `Cannot run service list: "${name}" is one argument too many.`);
     const lines = numberFlag(args, "lines", { min: 0, max: 1_000_000 }) ?? 100;
     if (known !== "list" && name === undefined) throw new FettleError("cli.bad-value", `Cannot run service ${action}: the name of a service is missing.`);
     const { control, snapshot } = await findInstance(args, io, { signal: io.signal });

@@ -3,17 +3,19 @@ import { commands } from "../commands/index.ts";
 import { version } from "./version.ts";
 
 // A reader that leaves early (`| head`) is no failure of ours; without a listener the runtime prints a stack and dies.
-for (const stream of [process.stdout, process.stderr]) {
-  stream.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code !== "EPIPE") throw error;
-  });
-}
+// Talk that nobody can keep (a full disk under stderr) must not end the work either, data that was not written is a failure.
+process.stderr.on("error", () => undefined);
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") return;
+  process.stderr.write(`✖ Cannot write the output: ${error.message}.\n`);
+  process.exit(1);
+});
 
 process.exitCode = await main(process.argv.slice(2));
 
 async function main(argv: readonly string[]): Promise<number> {
   const [first, ...rest] = argv;
-  if (first === "--version" || first === "-v") return print(`fettle ${version}`);
+  if (first === "--version" || first === "-v") return print(rest.includes("--json") ? JSON.stringify({ version }) : `fettle ${version}`);
   if (first === undefined || first === "--help" || first === "-h" || first === "help") return print(helpText());
   try {
     return await runCommand(first, rest);
@@ -33,6 +35,8 @@ async function runCommand(name: string, argv: readonly string[]): Promise<number
   const stop = new AbortController();
   const onSignal = () => stop.abort();
   process.once("SIGINT", onSignal).once("SIGTERM", onSignal);
+  // Whoever read the output is gone: what only prints (`service logs --follow`) has nothing left to do.
+  process.stdout.once("error", onSignal);
   return await command.run(args, { env: process.env, cwd: process.cwd(), out: (text) => void process.stdout.write(text), signal: stop.signal });
 }
 

@@ -31,6 +31,9 @@ const ended = ["COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"];
 
 /** Sends one job to a running instance and waits for its end; a job that is called off is cancelled there too. */
 export async function askInstance({ url, apiKey, input, config, dir, signal }: AskOptions): Promise<Asked> {
+  if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol)) {
+    throw new FettleError("cli.bad-value", `Cannot use --url ${url}: expected an address such as http://127.0.0.1:8000.`);
+  }
   const base = url.replace(/\/+$/, "");
   const headers = apiKey ? { authorization: `Bearer ${apiKey}` } : {};
   let answer = await call(`${base}/runsync`, { method: "POST", headers, body: { input }, signal });

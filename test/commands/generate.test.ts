@@ -110,6 +110,8 @@ test("--timeout bounds the whole", { timeout: 60_000 }, async () => {
 for (const [what, args, code] of [
   ["nothing to make", [], "cli.bad-value"],
   ["a bad number", ["--prompt", "x", "--steps", "many"], "cli.bad-value"],
+  ["a side that no engine makes", ["--prompt", "x", "--width", "500"], "cli.bad-value"],
+  ["an instance's address that is none", ["--prompt", "x", "--url", "localhost"], "cli.bad-value"],
   ["a workflow for an engine that takes none", ["--prompt", "x", "--workflow", "w.json"], "job.invalid"],
   ["a template that nobody declared", ["--template", "portrait"], "job.invalid"],
   ["a job file that is no JSON", ["--input", "fettle.yaml"], "job.invalid"],

@@ -37,6 +37,15 @@ test("fettle service lists, reads logs, restarts and stops", async () => {
   follower.kill("SIGINT");
   await ended;
 
+  // A reader that leaves (`| head -1`) must not leave the follower behind.
+  const unread = spawn(command, rest, { stdio: ["ignore", "pipe", "ignore"] });
+  const left = new Promise((resolve) => unread.once("exit", resolve));
+  await new Promise((resolve) => unread.stdout.once("data", resolve));
+  unread.stdout.destroy();
+  await webui.order({ print: "Loading weights" });
+  await webui.order({ print: "Model loaded" });
+  await left;
+
   assert.equal((await fettle("restart", "webui")).code, 0);
   await rig.started("webui", 2);
   const stopped = JSON.parse((await fettle("stop", "webui", "--json")).out) as { state: string };
@@ -47,6 +56,7 @@ test("fettle service lists, reads logs, restarts and stops", async () => {
   assert.match(unknown.talk, /Did you mean "webui"\?/);
   assert.equal((await fettle("restrat", "webui")).code, 2);
   assert.equal((await fettle("stop")).code, 2);
+  assert.equal((await fettle("list", "webui")).code, 2);
   await run.stop();
   assert.equal((await fettle("list")).code, 1);
 });
