@@ -41,6 +41,8 @@ export type FettleEvent =
   | { readonly type: "supervisor.stopping"; readonly reason: string; readonly budgetMs: number }
   | { readonly type: "supervisor.stopped"; readonly exitCode: number; readonly afterMs: number }
   // A service; see the state diagram in supervise/service.ts
+  /** Started again by somebody, and its dependencies do not hold. */
+  | (ServiceEvent & { readonly type: "service.pending"; readonly reason: string })
   | (ServiceEvent & { readonly type: "service.starting"; readonly argv: readonly string[]; readonly announce?: string })
   | (ServiceEvent & { readonly type: "service.spawned"; readonly pid: number; readonly restarts: number })
   | (ServiceEvent & { readonly type: "service.waiting"; readonly tries: number; readonly reason: string })

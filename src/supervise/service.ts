@@ -264,6 +264,7 @@ export class SupervisedService implements Depended {
       if (never !== undefined) this.#hasSettled = true;
       const [first] = open;
       const reason = never ?? (first ? describeWait(first.other, first.dependency) : "");
+      if (this.#state.id !== "waiting") this.#around.bus.emit({ type: "service.pending", service: this.name, reason });
       if (this.#state.id !== "waiting" || this.#state.reason !== reason) this.#set({ id: "waiting", reason });
       if (never !== undefined && never !== told) this.#around.bus.emit({ type: "service.failed", service: this.name, reason: never });
       told = never;

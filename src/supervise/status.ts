@@ -136,6 +136,11 @@ function applyToService(kept: Kept, event: StampedEvent & { readonly service: st
       delete kept.shown.lastLines;
       delete kept.shown.readyAfterMs;
       return;
+    case "service.pending":
+      kept.shown.state = "waiting";
+      kept.shown.reason = event.reason;
+      kept.wanted = false;
+      return;
     case "service.spawned":
       kept.shown.pid = event.pid;
       kept.shown.restarts = event.restarts;
