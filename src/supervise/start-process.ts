@@ -42,8 +42,9 @@ export function startProcess(options: ProcessOptions): Promise<RunningProcess> {
   return bun && !options.notify ? startOnBun(bun, options) : startOnNode(options);
 }
 
-async function startOnBun(bun: Bun, { argv, stdin, output, notify: _, ...rest }: ProcessOptions): Promise<RunningProcess> {
-  const child = bun.spawn([...argv], { ...rest, stdio: [stdin, output, output], detached: true });
+async function startOnBun(bun: Bun, { argv, stdin, output, env, cwd, uid, gid }: ProcessOptions): Promise<RunningProcess> {
+  const identity = { ...(uid !== undefined && { uid }), ...(gid !== undefined && { gid }) };
+  const child = bun.spawn([...argv], { env, ...(cwd !== undefined && { cwd }), ...identity, stdio: [stdin, output, output], detached: true });
   return {
     pid: child.pid,
     exited: child.exited.then(() => ({ code: child.signalCode === null ? child.exitCode : null, signal: child.signalCode })),
