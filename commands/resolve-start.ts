@@ -49,9 +49,18 @@ export async function resolveStart(args: Args, io: Io, former?: { readonly facts
   return { loaded, config, facts, plan, settings: workerSettings(config, plan, sources), logFormat, assetRoot };
 }
 
-/** What the files and flags that `start` was given say now; `former` is what they said before. */
-export async function reloadStart(args: Args, io: Io, former: { readonly config: Config; readonly facts: Pick<MachineFacts, "freePorts"> }): Promise<Reloaded> {
+/** What `start` knew before a reload. */
+export interface Former {
+  readonly config: Config;
+  readonly facts: Pick<MachineFacts, "freePorts">;
+  /** Masked in the log; those of the new configuration are added before anything of it is printed. */
+  readonly secrets: string[];
+}
+
+/** What the files and flags that `start` was given say now. */
+export async function reloadStart(args: Args, io: Io, former: Former): Promise<Reloaded> {
   const next = await resolveStart(args, io, former);
+  former.secrets.push(...next.loaded.secrets);
   unpackAssets(next.assetRoot);
   return { plan: next.plan, workerSettings: next.settings, warnings: [...next.loaded.warnings, ...unchangeable(former.config, next.config)] };
 }

@@ -1,10 +1,11 @@
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Config } from "../src/config/schema/index.ts";
 import { EventBus } from "../src/events/bus.ts";
 import { createLog } from "../src/log/log.ts";
 import { watchBoot } from "../src/phases/boot.ts";
 import { becomeInit } from "../src/supervise/init/init.ts";
+import { readProcess } from "../src/supervise/process-table.ts";
 import { createRuntimeDir } from "../src/supervise/runtime-dir.ts";
 import { runSupervisor } from "../src/supervise/supervisor.ts";
 import { createTimeline } from "../src/supervise/timeline.ts";
@@ -48,6 +49,7 @@ export async function supervise(decided: Decided, io: Io): Promise<number> {
   if (process.versions["bun"] === undefined || !execve) return await superviseHere(decided, io);
   createRuntimeDir(decided.config.runtimeDir);
   // The plan may hold secrets: a file for this user alone, gone as soon as it is read.
+  forgetFormer(decided.config.runtimeDir);
   const file = join(decided.config.runtimeDir, `start-${process.pid}.json`);
   writeFileSync(file, JSON.stringify(decided), { mode: 0o600 });
   const argv = [...selfArgv(), "supervise", file];
@@ -61,8 +63,18 @@ export async function supervise(decided: Decided, io: Io): Promise<number> {
   return execve(argv[0] ?? "", argv, io.env as Record<string, string>);
 }
 
+/** A process that was ended before it could read its file. */
+function forgetFormer(runtimeDir: string): void {
+  for (const name of readdirSync(runtimeDir)) {
+    const pid = /^start-(\d+)\.json$/.exec(name)?.[1];
+    if (pid !== undefined && !readProcess(Number(pid))) rmSync(join(runtimeDir, name), { force: true });
+  }
+}
+
 async function superviseHere({ args, config, facts, plan, settings, logFormat, secrets, warnings }: Decided, io: Io): Promise<number> {
-  const log = createLog({ format: logFormat, level: config.log.level, secrets });
+  // A reload may bring new ones.
+  const known = [...secrets];
+  const log = createLog({ format: logFormat, level: config.log.level, secrets: known });
   for (const warning of warnings) log.warn(warning);
   const bus = new EventBus();
   const timeline = createTimeline(plan);
@@ -85,11 +97,12 @@ async function superviseHere({ args, config, facts, plan, settings, logFormat, s
     workerSettings: settings,
     reload: async () => {
       const { reloadStart } = await import("./resolve-start.ts");
-      return await reloadStart(args, io, { config, facts });
+      return await reloadStart(args, io, { config, facts, secrets: known });
     },
     ...(config.health.enabled && { health: { listen: config.health.listen, port: config.health.port } }),
   });
   const exitCode = await running.finally(() => boot.end());
+  endRelease();
   if (args.flags["json"]) io.out(`${JSON.stringify({ exitCode, timeline: timeline.stages })}\n`);
   return exitCode;
 }

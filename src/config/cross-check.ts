@@ -150,7 +150,8 @@ function portArguments(engines: readonly Child[]): string[] {
     const words = ["args", "extraArgs"].flatMap((key) => wordsAt(tree, [key]));
     const given = words.flatMap((word, index) => (word.startsWith("--port=") ? [word.slice(7)] : word === "--port" ? [words[index + 1] ?? ""] : [])).at(-1);
     const port = scalarAt(tree, ["port"]) ?? "3000";
-    return given === undefined || given === port
+    // {port} is filled in for each of several copies.
+    return given === undefined || given === "{port}" || given === port
       ? []
       : [`Engine "${name}" is started with --port ${given}, but fettle will look for it on port ${port}; make them agree.`];
   });

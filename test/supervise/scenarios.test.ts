@@ -16,21 +16,23 @@ const before = (rig: Rig, first: string, then: string) => {
 
 test("diamond: starts from the top, stops from the bottom, its two sides at once", async () => {
   await using rig = await createRig();
+  const says = ready({ type: "fd", fd: 3 });
   const run = rig.run(
     rig.plan([
       rig.service("bottom", { dependsOn: [on("left"), on("right")] }),
-      rig.service("left", { dependsOn: [on("top")] }),
-      rig.service("right", { dependsOn: [on("top")] }),
-      rig.service("top"),
+      rig.service("left", { dependsOn: [on("top")], ...says }),
+      rig.service("right", { dependsOn: [on("top")], ...says }),
+      rig.service("top", says),
     ]),
   );
-  await rig.started("bottom");
-  for (const side of ["left", "right"]) {
-    before(rig, "top up", `${side} up`);
-    before(rig, `${side} up`, "bottom up");
-  }
-  // The left side is slow to end: the right one must not wait for it, the top must wait for both.
+  await (await rig.started("top")).order({ writeTo3: "ready\n" });
   const [left, right] = [await rig.started("left"), await rig.started("right")];
+  await left.order({ writeTo3: "ready\n" });
+  await run.event("service.ready", "left");
+  assert.ok(!rig.story.includes("bottom up"));
+  await right.order({ writeTo3: "ready\n" });
+  await rig.started("bottom");
+  // The left side is slow to end: the right one must not wait for it, the top must wait for both.
   await left.order({ ignoreTerm: true });
   const stopped = run.stop();
   await rig.until("the right side's end, and the left one's signal", () => (right.isGone && left.signals.length > 0) || undefined);
