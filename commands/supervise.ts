@@ -25,6 +25,9 @@ export interface Decided {
   readonly warnings: readonly string[];
 }
 
+/** After the first readiness of all; the first liveness probes and the worker's first questions are over by then. */
+const settledMs = 2000;
+
 export const command: Command = {
   name: "supervise",
   summary: "The process that start becomes once it has planned",
@@ -85,6 +88,9 @@ async function superviseHere({ args, config, facts, plan, settings, logFormat, s
     init.end();
     return 0;
   }
+  const endRelease = bus.observe(({ type }) => {
+    if (type === "supervisor.ready") setTimeout(() => init.releaseCode(), settledMs).unref();
+  });
   const boot = watchBoot(plan, { bus, log, stateDir: config.stateDir, logDir: config.logDir, stages: timeline.stages });
   const running = runSupervisor(plan, {
     bus,

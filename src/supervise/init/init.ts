@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { findChildren, isLiving } from "../process-table.ts";
 import { openLibc } from "./libc.ts";
+import { releaseCode } from "./release-code.ts";
 import { startReaper } from "./reaper.ts";
 
 export interface Init {
@@ -8,10 +9,12 @@ export interface Init {
   readonly mechanism: "pid-1" | "subreaper" | "none";
   /** Living children that somebody else started and left behind, and those of `own` are not counted. */
   adopted(own: ReadonlySet<number>): number[];
+  /** Once the boot is over: gives back the memory of the runtime's code that only the boot needed (15 MB of 50 stay away). */
+  releaseCode(): void;
   end(): void;
 }
 
-const nobody: Init = { mechanism: "none", adopted: () => [], end: () => undefined };
+const nobody: Init = { mechanism: "none", adopted: () => [], releaseCode: () => undefined, end: () => undefined };
 
 /** Makes this process the one that orphans below it come to, and that lets none stay a zombie: as PID 1, and anywhere else. */
 export async function becomeInit(): Promise<Init> {
@@ -25,6 +28,7 @@ export async function becomeInit(): Promise<Init> {
   return {
     mechanism: isFirst ? "pid-1" : "subreaper",
     adopted: (own) => findChildren((row) => isLiving(row) && !own.has(row.pid)).map(({ pid }) => pid),
+    releaseCode: () => releaseCode(libc),
     end: () => reaper.end(),
   };
 }

@@ -13,5 +13,6 @@ export async function openOnBun(name: string): Promise<RawLibc> {
     waitpid: { args: ["i32", "ptr", "i32"], returns: "i32" },
     prctl: { args: ["i32", "u64", "u64", "u64", "u64"], returns: "i32" },
     setrlimit: { args: ["i32", "ptr"], returns: "i32" },
+    madvise: { args: ["u64", "u64", "i32"], returns: "i32" },
   }).symbols as RawLibc;
 }

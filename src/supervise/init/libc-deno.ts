@@ -10,6 +10,7 @@ export function openOnDeno(name: string): Promise<RawLibc | undefined> {
     waitpid: { parameters: ["i32", "pointer", "i32"], result: "i32" },
     prctl: { parameters: ["i32", "u64", "u64", "u64", "u64"], result: "i32" },
     setrlimit: { parameters: ["i32", "buffer"], result: "i32" },
+    madvise: { parameters: ["u64", "u64", "i32"], result: "i32" },
   });
   return Promise.resolve(library?.symbols as RawLibc | undefined);
 }

@@ -10,6 +10,8 @@ export interface Libc {
   becomeSubreaper(): boolean;
   /** Sets the soft limit on open files. */
   setSoftFileLimit(soft: number, hard: number): boolean;
+  /** Takes clean pages of a file out of this process's memory; what is touched again comes back by itself. */
+  releasePages(start: number, sizeBytes: number): boolean;
 }
 
 /** How a runtime calls C: i32 for int, u64 for unsigned long, bytes for a pointer that the call reads, nothing for NULL. */
@@ -17,11 +19,13 @@ export interface RawLibc {
   waitpid(pid: number, status: null, options: number): number;
   prctl(option: number, a: number, b: number, c: number, d: number): number;
   setrlimit(resource: number, limit: Uint8Array<ArrayBuffer>): number;
+  madvise(start: number, sizeBytes: number, advice: number): number;
 }
 
 const wnohang = 1;
 const prSetChildSubreaper = 36;
 const rlimitNofile = 7;
+const madvDontneed = 4;
 
 /** No out-value is ever passed: on Bun a pointer to a small typed array goes stale when the code around it is compiled anew. */
 export async function openLibc(): Promise<Libc | undefined> {
@@ -31,6 +35,7 @@ export async function openLibc(): Promise<Libc | undefined> {
     reap: (pid) => raw.waitpid(pid, null, wnohang) === pid,
     becomeSubreaper: () => raw.prctl(prSetChildSubreaper, 1, 0, 0, 0) === 0,
     setSoftFileLimit: (soft, hard) => raw.setrlimit(rlimitNofile, new Uint8Array(BigUint64Array.of(BigInt(soft), BigInt(hard)).buffer)) === 0,
+    releasePages: (start, sizeBytes) => raw.madvise(start, sizeBytes, madvDontneed) === 0,
   };
 }
 
