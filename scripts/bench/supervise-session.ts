@@ -20,6 +20,7 @@ export class Session {
   readonly startedMs: number;
   readonly #root: ChildProcess;
   readonly #eventsPath: string;
+  readonly #dir: string;
   readonly #services: readonly BenchService[];
   /** In a PID namespace of its own: the pids that the services write down mean nothing here. */
   readonly #isolated: boolean;
@@ -28,12 +29,13 @@ export class Session {
   constructor({ argv, env }: Launch, services: readonly BenchService[], dir: string, prefix: readonly string[] = []) {
     const [command = "", ...args] = [...prefix, ...argv];
     this.#eventsPath = join(dir, "events");
+    this.#dir = dir;
     this.#services = services;
     this.#isolated = prefix.length > 0;
     closeSync(openSync(this.#eventsPath, "a"));
     const log = openSync(join(dir, "supervisor.out"), "a");
     this.startedMs = nowMs();
-    this.#root = spawn(command, args, { stdio: ["ignore", log, log], env: { ...process.env, ...env }, cwd: dir, detached: true });
+    this.#root = spawn(command, args, { stdio: ["ignore", log, log], env: { ...process.env, ...env, [markerName]: dir }, cwd: dir, detached: true });
     this.#root.once("exit", () => (this.endedMs = nowMs()));
     this.#root.once("error", () => (this.endedMs = nowMs()));
     closeSync(log);
@@ -121,12 +123,29 @@ export class Session {
     return this.#services.filter(({ name, after }) => after && at(name, "start") < at(after.name, "serving")).length;
   }
 
-  /** Ends whatever is left, without ceremony. */
+  /** Ends whatever is left, without ceremony: also what outlived a supervisor that was killed and starts services anew. */
   async destroy(): Promise<void> {
-    const tree = processTree(this.pid);
-    for (const pid of [...tree, ...this.alive()]) endNow(pid);
-    await this.until(() => (this.endedMs !== undefined && this.alive().length === 0 ? true : undefined), 5000);
+    await this.until(() => {
+      const left = marked(this.#dir);
+      for (const pid of left) endNow(pid);
+      return left.length === 0 ? true : undefined;
+    }, 5000);
   }
+}
+
+/** In the environment of all that a session starts. */
+const markerName = "FETTLE_BENCH_SESSION";
+
+/** Living processes that carry the marker. */
+function marked(dir: string): number[] {
+  return readdirSync("/proc").flatMap((entry) => {
+    const pid = Number(entry);
+    try {
+      return pid > 0 && readFileSync(`/proc/${pid}/environ`, "latin1").includes(`${markerName}=${dir}\0`) ? [pid] : [];
+    } catch {
+      return [];
+    }
+  });
 }
 
 export function endNow(pid: number): void {

@@ -2,7 +2,7 @@
  * fettle beside bash, s6, supervisord and PM2 with the same eight services, in interleaved rounds on one machine.
  * Takes the sides and how much to run, gives samples; judgement and drawing are in supervise-report.ts.
  */
-import { mkdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { processTree, treePssMib } from "./memory.ts";
 import { endNow, logFiles, nowMs, pause, Session } from "./supervise-session.ts";
@@ -10,7 +10,7 @@ import type { BenchService, Side } from "./supervise-sides.ts";
 
 export interface SupervisePlan {
   readonly rounds: number;
-  /** How long the idle CPU is counted, all sides at once. */
+  /** In each round all sides stand idle so long at once: their CPU is counted, then their memory. */
   readonly idleMs: number;
   readonly logBytes: number;
 }
@@ -62,9 +62,8 @@ export async function benchSupervise(bench: Bench, plan: SupervisePlan): Promise
     for (const side of bench.sides) await measureChain0(bench, side, of(side));
     for (const side of bench.sides) of(side).fan0Ms.push(await launchOnly(bench, side, services(bench, "fan", 0)));
     for (const side of [...bench.sides, ...bench.logSides]) await measureLog(bench, side, of(side), plan.logBytes);
+    await measureIdle(bench, of, plan.idleMs);
   }
-  bench.say(`idle for ${plan.idleMs / 1000} s`);
-  await measureIdle(bench, of, plan.idleMs);
   bench.say("orphans under PID 1");
   for (const side of bench.sides) await measureZombies(bench, side, of(side));
   return samples;
@@ -133,9 +132,6 @@ async function measureChain0(bench: Bench, side: Side, samples: Samples): Promis
   await withSession(bench, side, services(bench, "chain", 0), async (session) => {
     samples.chain0Ms.push(await session.servingMs());
     await pause(settleMs);
-    const own = session.own();
-    samples.processes.push(own.length);
-    samples.pssMib.push(treePssMib(session.pid, own));
     const victim = `s${count - 1}`;
     const times = () => session.facts.filter(({ name, what }) => name === victim && what === "serving");
     const from = nowMs();
@@ -181,30 +177,35 @@ function countLines(paths: readonly string[]): number {
   return seen.size;
 }
 
-/** All at once, so that it costs the bench only one wait; an idle supervisor does not disturb the others. */
+/** All at once, so that a round costs only one wait; an idle supervisor does not disturb the others. */
 async function measureIdle(bench: Bench, of: (side: Side) => Samples, idleMs: number): Promise<void> {
-  const gather = async (rest: readonly Side[]): Promise<void> => {
+  const gather = async (rest: readonly Side[], running: readonly { readonly side: Side; readonly session: Session }[]): Promise<void> => {
     const [side, ...others] = rest;
-    if (!side) return await pause(idleMs);
+    if (!side) return await watchIdle(running);
     await withSession(bench, side, services(bench, "chain", 0), async (session) => {
       await session.servingMs();
-      await pause(settleMs);
-      const own = session.own();
-      const before = cpuTicks(own);
-      const from = performance.now();
-      await gather(others);
-      of(side).idleCpuPercent.push(((cpuTicks(own) - before) * 1000) / (performance.now() - from));
+      await gather(others, [...running, { side, session }]);
     });
   };
-  await gather(bench.sides);
+  const watchIdle = async (running: readonly { readonly side: Side; readonly session: Session }[]): Promise<void> => {
+    await pause(settleMs);
+    const before = running.map(({ side, session }) => ({ side, session, own: session.own(), cpu: cpuMs(session.own()) }));
+    await pause(idleMs);
+    for (const { side, session, own, cpu } of before) {
+      of(side).idleCpuPercent.push(((cpuMs(own) - cpu) * 100) / idleMs);
+      of(side).processes.push(own.length);
+      of(side).pssMib.push(treePssMib(session.pid, own));
+    }
+  };
+  await gather(bench.sides, []);
 }
 
-function cpuTicks(pids: readonly number[]): number {
+/** CPU time of all threads. The clock ticks of /proc/PID/stat are too coarse for an idle process. */
+function cpuMs(pids: readonly number[]): number {
+  const ofThread = (path: string) => Number(readFileSync(path, "latin1").split(" ")[0]) / 1e6;
   return pids.reduce((sum, pid) => {
     try {
-      const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-      const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-      return sum + Number(fields[11]) + Number(fields[12]);
+      return readdirSync(`/proc/${pid}/task`).reduce((all, thread) => all + ofThread(`/proc/${pid}/task/${thread}/schedstat`), sum);
     } catch {
       return sum;
     }
