@@ -16,9 +16,9 @@ const closeGraceMs = 500;
 /** Listens and says where. `close` stops accepting at once and lets running answers end. */
 export async function listen(app: Hono, { host, port }: ListenOptions): Promise<{ readonly url: string; close(): Promise<void> }> {
   const server = await new Promise<Server>((resolve, reject) => {
-    const created = serve({ fetch: app.fetch, hostname: host, port, serverOptions: { requestTimeout: 0, keepAliveTimeout: 30_000 } }, () =>
-      resolve(created),
-    ) as Server;
+    const serverOptions = { requestTimeout: 0, keepAliveTimeout: 30_000 };
+    // It would put its own Request and Response in place of the runtime's, for everyone in this process.
+    const created = serve({ fetch: app.fetch, hostname: host, port, serverOptions, overrideGlobalObjects: false }, () => resolve(created)) as Server;
     created.once("error", (error) => {
       reject(new FettleError("source.cannot-listen", `Cannot listen on ${host}:${port}: ${reasonOf(error)}.`, { cause: error }));
     });

@@ -30,7 +30,7 @@ async function serveOnBun(answer: Answer, listen: Listen): Promise<Served> {
 
 async function serveOnNode(answer: Answer, listen: Listen): Promise<Served> {
   const { createAdaptorServer } = await import("@hono/node-server");
-  const server = createAdaptorServer({ fetch: answer, serverOptions: { keepAliveTimeout: 0, requestTimeout: 0 } });
+  const server = createAdaptorServer({ fetch: answer, overrideGlobalObjects: false, serverOptions: { keepAliveTimeout: 0, requestTimeout: 0 } });
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
     const onListening = () => {
