@@ -3,6 +3,7 @@
 // Must not know jobs, images, YAML or schemas: this process stays small, because it outlives everything else.
 // start-process.ts is the only place that spawns; in child.ts a failure to spawn is a value.
 import { statSync } from "node:fs";
+import { constants } from "node:os";
 import { reasonOf } from "../errors/fettle-error.ts";
 import type { Ending } from "../events/event.ts";
 import { type ByteSource, type RunningProcess, startProcess } from "./start-process.ts";
@@ -92,11 +93,18 @@ function isFolder(path: string): boolean {
 }
 
 function failureOf(program: string, error: unknown): SpawnFailure {
-  const code = (error as NodeJS.ErrnoException).code ?? "";
+  const code = codeOf(error);
   if (code === "ENOENT") return failed(`the program ${program} does not exist`, true);
   if (code === "EACCES" || code === "EPERM") return failed(`${program} may not be run (permission denied)`, true);
   if (code === "ENOEXEC") return failed(`${program} is not a program this machine can run`, true);
   return failed(reasonOf(error), !temporary.has(code));
+}
+
+/** Deno names only the commonest errors; the number stands in its message. */
+function codeOf(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  const number = Number(/\(os error (\d+)\)/.exec(message)?.[1]);
+  return code ?? Object.entries(constants.errno).find(([, one]) => one === number)?.[0] ?? "";
 }
 
 const failed = (reason: string, permanent: boolean): SpawnFailure => ({ type: "spawn-failed", reason, permanent });

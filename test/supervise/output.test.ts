@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { connectControl } from "../../src/control/client.ts";
+import { DirectLog } from "../../src/supervise/direct-log.ts";
 import { LineSplitter } from "../../src/supervise/line-splitter.ts";
 import { LogFile } from "../../src/supervise/log-file.ts";
 import { readTail } from "../../src/supervise/log-tail.ts";
@@ -113,4 +115,35 @@ test("the tail of a file is read from its end", async () => {
   writeFileSync(path, "no line end");
   assert.equal((await readTail(path, 5)).toString(), "no line end");
   rmSync(dir, { recursive: true });
+});
+
+test("a direct log: the program's own file, no pipe; its last lines and followers come from there, and it rotates between two starts", async () => {
+  await using rig = await createRig();
+  const run = rig.run(rig.plan([rig.service("a", { directLog: true, restart: { ...rig.service("x").restart, policy: "never" } }), rig.service("b")]));
+  const a = await rig.started("a");
+  await a.order({ print: "first" });
+  assert.equal(readlinkSync(`/proc/${a.pid}/fd/1`), join(rig.dir, "log/a.log"));
+  const followed: Buffer[] = [];
+  const end = new AbortController();
+  const begun = Promise.withResolvers<void>();
+  const following = (async () => {
+    for await (const block of connectControl(join(rig.dir, "run/control.sock")).logs("a", { follow: true, signal: end.signal })) {
+      followed.push(block);
+      begun.resolve();
+      if (Buffer.concat(followed).includes("second")) end.abort();
+    }
+  })();
+  await begun.promise;
+  await a.order({ printError: "second" });
+  await following;
+  assert.equal(Buffer.concat(followed).toString(), "first\nsecond\n");
+  await a.order({ raw: "last words" });
+  await a.order({ exit: 9 });
+  assert.deepEqual((await run.event("service.exited", "a")).lastLines, ["first", "second", "last words"]);
+
+  const path = join(rig.dir, "b.log");
+  writeFileSync(path, "0123456789");
+  const log = new DirectLog(path, { maxBytes: 10, count: 2 });
+  closeSync(log.open());
+  assert.deepEqual([readFileSync(`${path}.1`, "utf8"), readFileSync(path, "utf8")], ["0123456789", ""]);
 });

