@@ -45,6 +45,9 @@ function compose(text: string): Document.Parsed[] {
 
 /** One mistake for a line: what follows the first is mostly its consequence. */
 function syntaxErrors(raised: readonly YAMLError[], source: Source): Diagnostic[] {
+  const bare = raised.find(({ pos }) => source.text.startsWith("${", pos[0] - 1));
+  // The brace of a variable ends everything; what the parser says of the rest would only lead away from it.
+  if (bare) return [unquotedVariable(source, bare.pos[0] - 1)];
   const byLine = new Map<number, Diagnostic>();
   // A value that runs on raises two mistakes in one place; this one says more.
   const said = raised.toSorted((a, b) => Number(b.code === "MULTILINE_IMPLICIT_KEY") - Number(a.code === "MULTILINE_IMPLICIT_KEY"));
@@ -56,6 +59,16 @@ function syntaxErrors(raised: readonly YAMLError[], source: Source): Diagnostic[
     if (!byLine.has(line)) byLine.set(line, { code: "config.syntax", message: `Cannot read config: ${message}.`, ...(hint && { hint }), where });
   }
   return [...byLine.values()];
+}
+
+function unquotedVariable(source: Source, start: number): Diagnostic {
+  const name = /^\$\{[^}\n]*\}?/.exec(source.text.slice(start, start + 200))?.[0] ?? "${";
+  return {
+    code: "config.syntax",
+    message: "Cannot read config: inside { } and [ ] a variable must be quoted.",
+    hint: `Write "${name}".`,
+    where: whereOf({ source, start, end: start + name.length }),
+  };
 }
 
 function severalDocuments(source: Source, second: Document.Parsed): Diagnostic {

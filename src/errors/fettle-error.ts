@@ -61,5 +61,6 @@ export function reasonOf(thrown: unknown): string {
   if (code === "EACCES" || code === "EPERM") return "permission denied";
   if (code === "ENOSPC") return "no space left on the disk";
   if (code === "ECONNREFUSED") return "connection refused";
-  return thrown.message.replace(/^[A-Z]{3,}: |, \w+( '.*')?$|\.$/g, "");
+  // Bun's advice to whoever wrote the call is no reason.
+  return thrown.message.replace(/ For more information, pass `verbose.*$/s, "").replace(/^[A-Z]{3,}: |, \w+( '.*')?$|\.$/g, "");
 }

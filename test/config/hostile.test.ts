@@ -17,6 +17,8 @@ const refused: [name: string, content: string | Uint8Array, code: string, line: 
   ["UTF-16", Buffer.from("\ufeffextends: demo\n", "utf16le"), "config.syntax", 1, /not UTF-8/],
   ["tabs", "log:\n\tlevel: info\n", "config.syntax", 2, /tab/],
   ["bad indentation", "log:\n  level: info\n   format: json\n", "config.syntax", 2, /next line is indented/],
+  ["a variable in braces without quotes", "sources: { http: { port: ${PORT:-8000} } }\nlog: {}\n", "config.syntax", 1, /variable must be quoted/],
+  ["a variable in brackets without quotes", "announce: [a, ${NAME}]\n", "config.syntax", 1, /variable must be quoted/],
   ["an open quote", 'log:\n  level: "info\n', "config.syntax", 3, /closing/],
   ["a key twice", "extends: demo\nextends: demo\n", "config.syntax", 2, /given twice/],
   ["several documents", "extends: demo\n---\nextends: demo\n", "config.syntax", 2, /several documents/],

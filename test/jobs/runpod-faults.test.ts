@@ -21,6 +21,8 @@ test("Every token of a template is replaced, and a query is begun or continued",
   assert.equal(withQuery("http://x/take?a=b", { job_in_progress: "1" }), "http://x/take?a=b&job_in_progress=1");
   const ids = Array.from({ length: 5000 }, (_, index) => `job-number-${index}-u1`);
   const joined = joinIds(ids);
+  // Pings carry ids too, and must not end at one that JSON allows and a URL does not.
+  assert.equal(withQuery("http://x/ping", { job_id: joinIds(["half-\ud83d"]) }), "http://x/ping?job_id=half-%EF%BF%BD");
   assert.ok(joined.length <= 65_536 && joined.split(",").every((id, index) => id === ids[index]));
 });
 
@@ -58,6 +60,17 @@ test("A take that is answered with half a job is asked again, and the job is not
   await rig.untilLine(/is not a job/);
   platform.submit({ id: "job", input: {} });
   await platform.waitForResult("job", limit());
+});
+
+test("An id that no header and no URL can hold as it stands is answered", { timeout: 60_000 }, async () => {
+  await using platform = await startRunpodPlatform();
+  await using rig = await startRig(createScriptedEngine(), { sources: { runpod: runpodConfig(platform.env()) } });
+  await platform.waitForHeldTake(limit());
+  for (const id of ["iş-😀", "half-\ud83d"]) {
+    platform.submit({ id, input: {} });
+    await platform.waitFor("the answer", () => platform.calls("job-done").find(({ jobId }) => jobId === id.toWellFormed()), limit());
+  }
+  await rig.shutDown();
 });
 
 test("A job that is no job is failed with a string that says why", { timeout: 60_000 }, async () => {

@@ -5,6 +5,7 @@ import type { Delivery } from "../source.ts";
 import type { TerminalResult } from "../terminal-result.ts";
 import { askRunpod, discard, limitedSignal } from "./runpod-request.ts";
 import { retryAfterMs } from "./runpod-take.ts";
+import { encode } from "./runpod-url.ts";
 
 export interface PostOptions {
   readonly apiKey: string;
@@ -24,7 +25,7 @@ const slowestBytesPerMs = 100;
 /** Posts the result until the platform has it. The body is streamed from its file with a known length. */
 export async function postResult(url: string, result: TerminalResult, { apiKey, signal, onRetry }: PostOptions): Promise<Delivery> {
   // The SDK's own headers; the body is JSON in spite of its content type.
-  const headers = { "Content-Type": "application/x-www-form-urlencoded", charset: "utf-8", "X-Request-ID": result.jobId };
+  const headers = { "Content-Type": "application/x-www-form-urlencoded", charset: "utf-8", "X-Request-ID": headerText(result.jobId) };
   const giveUpAt = performance.now() + giveUpAfterMs;
   let refusals = 0;
   for (let tries = 1; ; tries++) {
@@ -56,6 +57,11 @@ export async function postResult(url: string, result: TerminalResult, { apiKey, 
     await pause(pauseMs, { signal });
     if (signal.aborted) return { type: "undelivered", message };
   }
+}
+
+/** A header cannot hold every id; one that it cannot hold would keep the result from ever being sent. */
+function headerText(id: string): string {
+  return /^[\u0020-\u007e]*$/.test(id) ? id : encode(id);
 }
 
 function isTooLarge(status: number, sizeBytes: number): boolean {

@@ -1,4 +1,5 @@
 import { arch } from "node:os";
+import { reasonOf } from "../../errors/fettle-error.ts";
 import { version } from "../../version.ts";
 
 /** One request to the platform: no redirects of ours to follow, no default timeout of the runtime. */
@@ -40,7 +41,7 @@ export async function discard(response: Response): Promise<void> {
 
 function reasonFrom(error: unknown): string {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  return cause instanceof Error ? cause.message.replace(/\.$/, "") : String(cause);
+  return reasonOf(cause);
 }
 
 /** An abort signal with a time limit whose timer and listener go when it is disposed. */

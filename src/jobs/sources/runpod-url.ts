@@ -9,16 +9,18 @@ export interface RunpodIdentity {
  * may stand in any of them (RunPod's own scheduler branch), and one left unreplaced is answered with 400 or 500.
  */
 export function fillTemplate(template: string, { podId, gpuTypeId }: RunpodIdentity, id: string): string {
-  return template
-    .replaceAll("$RUNPOD_POD_ID", encodeURIComponent(podId))
-    .replaceAll("$RUNPOD_GPU_TYPE_ID", encodeURIComponent(gpuTypeId))
-    .replaceAll("$ID", encodeURIComponent(id));
+  return template.replaceAll("$RUNPOD_POD_ID", encode(podId)).replaceAll("$RUNPOD_GPU_TYPE_ID", encode(gpuTypeId)).replaceAll("$ID", encode(id));
+}
+
+/** An id may hold half a character (JSON allows it), at which the plain function throws. */
+export function encode(text: string): string {
+  return encodeURIComponent(text.toWellFormed());
 }
 
 /** Appends query items, in the order given, to a URL with or without a query. */
 export function withQuery(url: string, items: Readonly<Record<string, string>>): string {
   const text = Object.entries(items)
-    .map(([name, value]) => `${name}=${encodeURIComponent(value)}`)
+    .map(([name, value]) => `${name}=${encode(value)}`)
     .join("&");
   return `${url}${url.includes("?") ? "&" : "?"}${text}`;
 }
