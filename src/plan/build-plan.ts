@@ -1,5 +1,6 @@
 import type { Config } from "../config/schema/index.ts";
 import type { MachineFacts } from "../machine/facts.ts";
+import { checkDirectLogs } from "./direct-logs.ts";
 import { createDraft, type Draft } from "./draft.ts";
 import { planEngines } from "./engine-services.ts";
 import type { Launchers } from "./launch.ts";
@@ -34,6 +35,7 @@ export function buildPlan(config: Config, facts: MachineFacts, options: BuildOpt
   const declared = [...engineServices, ...planUserServices(draft, options), ...planWorker(draft, sources, options)];
   const services = orderPhases(draft, withoutForeign(draft, declared, engines), draft.phases);
   checkDependencies(services, leftOut(draft));
+  checkDirectLogs(services);
   checkPorts(listenersOf(draft, sources, engines));
   const plan: Plan = {
     profile: options.profile,

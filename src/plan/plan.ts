@@ -68,6 +68,8 @@ export interface Service {
   readonly pidFile: string;
   /** Mirror the output to fettle's own stderr, each line prefixed by `name |`. */
   readonly console: boolean;
+  /** stdout and stderr are the log file itself: as fast as the disk, but no line of it is seen, and it is rotated only between two starts. */
+  readonly directLog?: true;
   /** A line printed as it stands when the service starts (seed 000: "Starting WebUI API"). */
   readonly announce?: string;
   readonly expect?: Expectation;

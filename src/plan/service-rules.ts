@@ -3,12 +3,13 @@ import type { Expectation, Limits, RestartRule, Service, StopRule } from "./plan
 
 /** What engines and user services share, from the words of the config to those of the plan. */
 export function commonRules(
-  config: Pick<ServiceConfig, "announce" | "expect" | "user" | "restart" | "stop" | "console" | "phase" | "nice" | "oomScore" | "limits">,
-): Pick<Service, "announce" | "expect" | "user" | "restart" | "stop" | "console" | "phase" | "nice" | "oomScore" | "limits"> {
+  config: Pick<ServiceConfig, "announce" | "expect" | "user" | "restart" | "stop" | "console" | "log" | "phase" | "nice" | "oomScore" | "limits">,
+): Pick<Service, "announce" | "expect" | "user" | "restart" | "stop" | "console" | "directLog" | "phase" | "nice" | "oomScore" | "limits"> {
   return {
     restart: restartRule(config.restart),
     stop: stopRule(config.stop),
-    console: config.console,
+    console: config.console && config.log === "pipe",
+    ...(config.log === "direct" && { directLog: true }),
     ...(config.user !== undefined && { user: config.user }),
     ...(config.announce !== undefined && { announce: config.announce }),
     ...(config.expect && { expect: expectation(config.expect) }),

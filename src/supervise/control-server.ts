@@ -83,7 +83,7 @@ function takeReport(bus: EventBus, body: string): Response {
 }
 
 async function sendLogs({ output, path }: { output: Output; path: string }, { lines, follow }: { lines: number; follow: boolean }): Promise<Response> {
-  await output.flush();
+  while (!output.isFlushed) await output.flush();
   // Nothing waits for the disk now, and until the next await nothing comes: the file's size and the follower meet exactly.
   const tail = readTail(path, Number.isInteger(lines) && lines >= 0 ? lines : 100);
   const headers = { "content-type": "text/plain; charset=utf-8" };

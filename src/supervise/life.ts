@@ -1,3 +1,4 @@
+import { closeSync } from "node:fs";
 import type { Ending } from "../events/event.ts";
 import type { Service } from "../plan/plan.ts";
 import type { Check } from "../probes/check.ts";
@@ -54,12 +55,15 @@ export async function runLife(options: LifeOptions): Promise<LifeEnd> {
   output.beginChild();
   options.onChild();
   const notify = service.readiness?.type === "fd" ? notifyCheck() : undefined;
+  const outputFd = output.openDirect();
   const spawned = await spawnChild({
     ...spawnOptions(service, around, identity),
     argv: limitedArgv(service),
+    ...(outputFd !== undefined && { outputFd }),
     ...(notify && { onNotify: notify.feed }),
     onOutput: (stream, chunk) => output.push(stream, chunk),
   });
+  if (outputFd !== undefined) closeSync(outputFd);
   if (spawned.type === "spawn-failed") return spawned;
   const { child } = spawned;
   const spawnedMs = performance.now();

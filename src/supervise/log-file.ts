@@ -14,6 +14,8 @@ export interface LogFileOptions {
   onTrouble(reason: string): void;
 }
 
+export const rotation = { maxBytes: 10_000_000, count: 5 };
+
 /** Blocks waiting for the disk; above this the service is held back until the disk has caught up. */
 const maxWaitingBytes = 1 << 20;
 /** Small blocks are gathered for a moment: a program that writes line by line would cost a write for each. */
@@ -47,9 +49,14 @@ export class LogFile {
     return this.#waitingBytes > maxWaitingBytes ? this.#writing : undefined;
   }
 
+  /** Nothing that was given is still on its way to the file. */
+  get isFlushed(): boolean {
+    return this.#waiting.length === 0 && !this.#writing;
+  }
+
   /** Resolves when everything given so far is in the file. */
   async flush(): Promise<void> {
-    if (this.#waiting.length > 0) this.#begin();
+    this.#begin();
     while (this.#writing) await this.#writing;
   }
 
@@ -61,9 +68,7 @@ export class LogFile {
   #begin(): void {
     clearTimeout(this.#gathering);
     this.#gathering = undefined;
-    this.#writing ??= this.#drain().finally(() => {
-      this.#writing = undefined;
-    });
+    if (this.#waiting.length > 0) this.#writing ??= this.#drain();
   }
 
   async #drain(): Promise<void> {
@@ -79,10 +84,12 @@ export class LogFile {
         this.#closeFile();
       }
     }
+    // In one breath with the last look at what waits: whoever writes after this begins anew.
+    this.#writing = undefined;
   }
 
   async #append(blocks: readonly Buffer[]): Promise<void> {
-    if (this.#endsLine && this.#sizeBytes >= (this.#options.maxBytes ?? 10_000_000)) this.#rotate();
+    if (this.#endsLine && this.#sizeBytes >= (this.#options.maxBytes ?? rotation.maxBytes)) this.#rotate();
     const fd = this.#openFile();
     const bytes = blocks.length === 1 ? (blocks[0] as Buffer) : Buffer.concat(blocks);
     for (let at = 0; at < bytes.length;) at += (await writeAt(fd, bytes, at, bytes.length - at, null)).bytesWritten;
@@ -105,13 +112,18 @@ export class LogFile {
 
   #rotate(): void {
     this.#closeFile();
-    const last = (this.#options.count ?? 5) - 1;
-    for (let number = last - 1; number >= 0; number--) {
-      const from = number === 0 ? this.path : `${this.path}.${number}`;
-      // A gap in the numbers is no trouble; the file just moves when its turn comes.
-      if (existsSync(from)) renameSync(from, `${this.path}.${number + 1}`);
-    }
-    if (last === 0) rmSync(this.path, { force: true });
+    rotateFiles(this.path, this.#options.count ?? rotation.count);
     this.#sizeBytes = 0;
   }
+}
+
+/** `a.log` becomes `a.log.1` and so on; the oldest of `count` files is gone. */
+export function rotateFiles(path: string, count: number): void {
+  const last = count - 1;
+  for (let number = last - 1; number >= 0; number--) {
+    const from = number === 0 ? path : `${path}.${number}`;
+    // A gap in the numbers is no trouble; the file just moves when its turn comes.
+    if (existsSync(from)) renameSync(from, `${path}.${number + 1}`);
+  }
+  if (last === 0) rmSync(path, { force: true });
 }

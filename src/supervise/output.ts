@@ -1,11 +1,15 @@
 import { stripVTControlCharacters } from "node:util";
+import { reasonOf } from "../errors/fettle-error.ts";
+import { DirectLog } from "./direct-log.ts";
 import { LineSplitter } from "./line-splitter.ts";
-import { LogFile } from "./log-file.ts";
+import { LogFile, rotation } from "./log-file.ts";
 
 export interface OutputOptions {
   readonly logFile: string;
   /** Called with each line for the container's own log; absent: not mirrored. */
   readonly onLine?: ((line: string) => void) | undefined;
+  /** The program writes its file itself; no line is mirrored or listened to. */
+  readonly direct?: boolean | undefined;
   onTrouble(reason: string): void;
 }
 
@@ -17,6 +21,7 @@ const keptBytes = 65_536;
 /** Where a service's output goes: its file word for word, its last lines in memory, the console, and whoever listens. */
 export class Output {
   readonly #file: LogFile;
+  readonly #direct: DirectLog | undefined;
   readonly #options: OutputOptions;
   readonly #splitters: Readonly<Record<"stdout" | "stderr", LineSplitter>>;
   readonly #listeners = new Set<(line: string) => void>();
@@ -28,16 +33,27 @@ export class Output {
   constructor(options: OutputOptions) {
     this.#options = options;
     this.#file = new LogFile(options.logFile, { onTrouble: options.onTrouble });
+    this.#direct = options.direct ? new DirectLog(options.logFile, rotation) : undefined;
     const splitter = () => new LineSplitter((block) => this.#take(block));
     this.#splitters = { stdout: splitter(), stderr: splitter() };
   }
 
   /** At most 50, without colour codes; overlong ones cut. Made only when somebody looks: the bytes pass here for every service. */
   get lastLines(): readonly string[] {
-    return this.#last
+    return (this.#direct ? [this.#direct.end(keptBytes)] : this.#last)
       .flatMap(linesOf)
       .slice(-keptLines)
       .map((line) => stripVTControlCharacters(visible(line)).slice(0, keptChars));
+  }
+
+  /** What the next child shall write to instead of pipes, to be closed once it has it; undefined: pipes. */
+  openDirect(): number | undefined {
+    try {
+      return this.#direct?.open();
+    } catch (error) {
+      this.#options.onTrouble(reasonOf(error));
+      return undefined;
+    }
   }
 
   /** Takes bytes of one of the two streams; a returned promise asks to wait. */
@@ -68,12 +84,18 @@ export class Output {
 
   /** Raw blocks from now on; the returned function ends that. */
   follow(follower: (block: Buffer) => void): () => void {
+    if (this.#direct) return this.#direct.follow(follower);
     this.#followers.add(follower);
     return () => void this.#followers.delete(follower);
   }
 
+  /** Resolves when the file has everything. More may have come by the time the caller goes on: then `isFlushed` is false. */
   flush(): Promise<void> {
     return this.#file.flush();
+  }
+
+  get isFlushed(): boolean {
+    return this.#file.isFlushed;
   }
 
   close(): Promise<void> {

@@ -68,7 +68,7 @@ export class SupervisedService implements Depended {
     const former = this.#spec;
     this.#spec = spec;
     if (!isDeepStrictEqual(former.restart, spec.restart)) this.#record = new RestartRecord(spec.restart);
-    if (former.logFile !== spec.logFile || former.console !== spec.console) {
+    if (former.logFile !== spec.logFile || former.console !== spec.console || former.directLog !== spec.directLog) {
       const old = this.#output;
       this.#output = openOutput(spec, this.#around);
       await old.close();
@@ -277,6 +277,7 @@ export class SupervisedService implements Depended {
 function openOutput(spec: Service, around: Surroundings): Output {
   return new Output({
     logFile: spec.logFile,
+    direct: spec.directLog,
     onLine: spec.console ? (line) => around.mirror(spec.name, line) : undefined,
     onTrouble: (reason) => around.warn(`Cannot write ${spec.logFile}: ${reason}.`, "The service goes on; its lines are on the console only."),
   });
