@@ -8,7 +8,7 @@ import { askInstance } from "../src/generate/ask-instance.ts";
 import { bootEngine } from "../src/generate/boot-engine.ts";
 import { type JobBody, readJobFile } from "../src/generate/read-job.ts";
 import { runHere } from "../src/generate/run-here.ts";
-import { type Answer, readAnswer, writeImages } from "../src/generate/write-images.ts";
+import { type Answer, checkOut, readAnswer, writeImages } from "../src/generate/write-images.ts";
 import { createLog, resolveFormat } from "../src/log/log.ts";
 import { useEngineAt } from "../src/plan/engine-at.ts";
 import { parseDuration } from "../src/util/duration.ts";
@@ -57,6 +57,8 @@ async function generate(args: Args, io: Io): Promise<number> {
   refuseForeignDialects(args, config);
   const input = readInput(args, config);
   const limit = timeLimit(args);
+  const place = { out: textFlag(args, "out"), cwd: io.cwd };
+  checkOut(place);
   const signal = limit === undefined ? io.signal : AbortSignal.any([io.signal, AbortSignal.timeout(limit)]);
   const log = createLog({ format: config.log.format, level: config.log.level, secrets: loaded.secrets });
   // What counts is the image: how the engine boots is shown only when asked, and its failure is the error at the end.
@@ -68,7 +70,7 @@ async function generate(args: Args, io: Io): Promise<number> {
     using spinner = startSpinner(url === undefined ? "Starting the engine" : `Asking ${url}`, log);
     const made = url === undefined ? await makeHere() : await makeThere(url);
     const answer = readAnswer(made.output);
-    const images = writeImages(made.output, answer, { out: textFlag(args, "out"), cwd: io.cwd });
+    const images = writeImages(made.output, answer, place);
     for (const warning of made.output.warnings) log.warn(warning);
     spinner.succeed(`${images.length} ${images.length === 1 ? "image" : "images"} in ${((performance.now() - startedMs) / 1000).toFixed(1)} s`);
     const timings = { ...made.timings, totalMs: Math.round(performance.now() - startedMs) };

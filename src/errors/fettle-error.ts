@@ -60,6 +60,7 @@ export function reasonOf(thrown: unknown): string {
   if (code === "ENOENT") return "no such file or folder";
   if (code === "EACCES" || code === "EPERM") return "permission denied";
   if (code === "ENOSPC") return "no space left on the disk";
+  if (code === "EADDRINUSE") return "the address is in use";
   if (code === "ECONNREFUSED") return "connection refused";
   // Bun's advice to whoever wrote the call is no reason.
   return thrown.message.replace(/ For more information, pass `verbose.*$/s, "").replace(/^[A-Z]{3,}: |, \w+( '.*')?$|\.$/g, "");

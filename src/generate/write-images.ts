@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { accessSync, constants, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname, extname, join, resolve } from "node:path";
 import type { EngineOutput } from "../engines/engine.ts";
 import { FettleError, reasonOf } from "../errors/fettle-error.ts";
@@ -28,13 +28,31 @@ export function readAnswer({ answer }: EngineOutput): Answer {
   return { parameters: value["parameters"], info: value["info"], seeds: seeds.filter((seed) => Number.isSafeInteger(seed)) as number[] };
 }
 
+/** Where images go: a path as typed, in the folder that the command was called in. */
+export interface OutPlace {
+  readonly out: string | undefined;
+  readonly cwd: string;
+}
+
+/** Throws when images cannot be written there: better known before minutes of work. Makes nothing, for the work may fail. */
+export function checkOut(place: OutPlace): void {
+  const { target, isFolder } = resolveOut(place);
+  let dir = isFolder ? target : dirname(target);
+  while (!existsSync(dir)) dir = dirname(dir);
+  if (!isDirectory(dir)) throw cannotWrite(target, `${dir} is not a folder`);
+  try {
+    accessSync(dir, constants.W_OK);
+  } catch (error) {
+    throw cannotWrite(target, error);
+  }
+}
+
 /**
  * Writes the images to `out`: a file name is taken as it stands (and overwritten; further images get `-1`, `-2` …), in a folder
  * they are named `fettle-SEED-INDEX` and nothing is overwritten. A folder exists already or ends with a slash.
  */
-export function writeImages({ images }: EngineOutput, { seeds }: Answer, { out, cwd }: { out: string | undefined; cwd: string }): WrittenImage[] {
-  const isFolder = out === undefined || out.endsWith("/") || isDirectory(resolve(cwd, out));
-  const target = resolve(cwd, out ?? ".");
+export function writeImages({ images }: EngineOutput, { seeds }: Answer, place: OutPlace): WrittenImage[] {
+  const { target, isFolder } = resolveOut(place);
   return images.map(({ index, path, mime, width, height }) => {
     const seed = seeds[index] ?? (images.length === 1 ? seeds[0] : undefined);
     const to =
@@ -46,6 +64,11 @@ export function writeImages({ images }: EngineOutput, { seeds }: Answer, { out, 
     if (to === undefined) throw new Error("the answer reader kept no image");
     return { path: to, width, height, ...(seed !== undefined && { seed }) };
   });
+}
+
+function resolveOut({ out, cwd }: OutPlace): { readonly target: string; readonly isFolder: boolean } {
+  const target = resolve(cwd, out ?? ".");
+  return { target, isFolder: out === undefined || out.endsWith("/") || isDirectory(target) };
 }
 
 function placeAt(to: string, from: string): string {
@@ -71,8 +94,12 @@ function write(to: string, from: string, flag: "w" | "wx"): boolean {
     return true;
   } catch (error) {
     if (hasFolder && flag === "wx" && (error as NodeJS.ErrnoException).code === "EEXIST") return false;
-    throw new FettleError("result.cannot-store", `Cannot write ${to}: ${reasonOf(error)}.`, { cause: error });
+    throw cannotWrite(to, error);
   }
+}
+
+function cannotWrite(to: string, error: unknown): FettleError {
+  return new FettleError("result.cannot-store", `Cannot write ${to}: ${reasonOf(error)}.`, { cause: error });
 }
 
 function numbered(path: string, index: number): string {
@@ -81,7 +108,11 @@ function numbered(path: string, index: number): string {
 }
 
 function isDirectory(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    return false;
+  }
 }
 
 function parse(text: string): unknown {

@@ -4,7 +4,7 @@ import { exactDuration } from "../util/duration.ts";
 
 /** An observer: the boot's phases in seed 002's words, "[SUCCESS] Phase 1 completed in 2.345s (target: 8s)". */
 export function createPhaseReport(log: Log): (event: StampedEvent) => void {
-  let firstJobMs: number | undefined;
+  let first: { readonly job: string; told: boolean } | undefined;
   return (event) => {
     const about = "phase" in event ? { event: event.type, phase: event.phase } : { event: event.type };
     switch (event.type) {
@@ -21,13 +21,14 @@ export function createPhaseReport(log: Log): (event: StampedEvent) => void {
         return log.error(`Phase ${event.number} failed after ${seconds(event.afterMs)}: ${event.reason}`, about);
       case "boot.completed":
         return sayDone(log, "Startup", event, about);
-      case "job.received":
-        firstJobMs ??= event.atMs;
-        return;
       case "job.done":
-        if (firstJobMs !== undefined) log.info(`The first job took ${seconds(event.atMs - firstJobMs)}.`, about);
-        firstJobMs = Number.NaN;
+        first ??= { job: event.job, told: false };
         return;
+      // The worker's events come in batches, so their stamps say nothing of the time between them.
+      case "job.sent":
+        if (first?.job !== event.job || first.told) return;
+        first.told = true;
+        return log.info(`The first job took ${seconds(event.totalMs)}.`, about);
       default:
         return;
     }

@@ -116,12 +116,13 @@ for (const [what, args, code] of [
   ["a template that nobody declared", ["--template", "portrait"], "job.invalid"],
   ["a job file that is no JSON", ["--input", "fettle.yaml"], "job.invalid"],
   ["a job file that is not there", ["--input", "missing.json"], "cli.bad-value"],
+  ["a place that cannot be written", ["--prompt", "x", "--out", "fettle.yaml/x.png"], "result.cannot-store"],
   ["a duration without its unit", ["--prompt", "x", "--timeout", "5"], "cli.bad-value"],
 ] as const) {
   test(`${what} is refused before anything starts`, { timeout: 60_000 }, async () => {
     await using place = createPlace();
     const fettle = generate(place, ...args, "--json");
-    assert.equal(await fettle.ended, 2);
+    assert.equal(await fettle.ended, code === "result.cannot-store" ? 1 : 2);
     assert.equal((JSON.parse(fettle.out()) as { error: { code: string } }).error.code, code);
     assert.equal(existsSync(join(place.dir, "state")), false);
   });

@@ -33,8 +33,13 @@ test("runsync gives RunPod's shape, bare and under /v2", { timeout: 60_000 }, as
 test("run queues, status follows, cancel reaches a waiting and a running job", { timeout: 60_000 }, async () => {
   const engine = createScriptedEngine();
   const let1 = Promise.withResolvers<void>();
+  const letGo = Promise.withResolvers<void>();
   engine.script = async (attempt, { signal }) => {
-    if (attempt.jobId !== "one") return await untilInterrupted(signal);
+    if (attempt.jobId !== "one") {
+      const ended = await untilInterrupted(signal);
+      await letGo.promise;
+      return ended;
+    }
     await let1.promise;
     return doneWith(attempt, '{"images":[]}');
   };
@@ -51,6 +56,9 @@ test("run queues, status follows, cancel reaches a waiting and a running job", {
   assert.deepEqual([done.json["status"], done.json["output"]], ["COMPLETED", { images: [] }]);
   await engine.facts.until("three runs", () => engine.attempts.find(({ jobId }) => jobId === "three"), limit());
   assert.equal((await ask(`${url}/cancel/three`, {})).json["status"], "CANCELLED");
+  // The engine still works on it; its caller was told that it is over, and is not told otherwise now.
+  assert.deepEqual((await ask(`${url}/status/three`)).json, { id: "three", status: "CANCELLED" });
+  letGo.resolve();
   const three = await ask(`${url}/runsync`, { id: "three", input: {} });
   assert.deepEqual([three.json["status"], three.json["errorCode"]], ["CANCELLED", "job.cancelled"]);
   assert.match(String(three.json["error"]), /^job\.cancelled: /);

@@ -180,6 +180,8 @@ export class HttpSource implements Source, JobDesk {
       this.#parts.journal.hasBody(row);
       return { ...common, status: result.status, result };
     }
+    // The engine may take a while to let go; to its caller the job is over.
+    if (this.#live.get(id)?.controller.signal.aborted) return { ...common, status: "CANCELLED" };
     return { ...common, status: row.state === "running" ? "IN_PROGRESS" : "IN_QUEUE" };
   }
 
@@ -197,8 +199,7 @@ export class HttpSource implements Source, JobDesk {
     const live = this.#live.get(id);
     if (live?.leased) live.controller.abort();
     else if (live) this.#cancelWaiting(live);
-    const view = this.view(id);
-    return live?.leased && view && !view.result ? { ...view, status: "CANCELLED" } : view;
+    return this.view(id);
   }
 
   counts(): JobCounts {
