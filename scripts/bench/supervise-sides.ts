@@ -116,7 +116,7 @@ export const s6 = (bin: string): Side => ({
       const wait = one.after ? `until ${bin}/s6-svwait -U ../${one.after.name} 2>/dev/null; do sleep 0.01; done\n` : "";
       file(join(folder, "run"), `#!/bin/sh\n${wait}NOTIFY_FD=3 exec ${quote(one.argv)} 2>&1\n`, 0o755);
       file(join(folder, "notification-fd"), "3\n");
-      file(join(folder, "log", "run"), `#!/bin/sh\nexec ${bin}/s6-log n${rotation.files} s${rotation.bytes} '${dir}/log/${one.name}'\n`, 0o755);
+      file(join(folder, "log", "run"), `#!/bin/sh\nexec ${bin}/s6-log n${rotation.files + 1} s${rotation.bytes} '${dir}/log/${one.name}'\n`, 0o755);
       mkdirSync(join(dir, "log"), { recursive: true });
     }
     return { argv: [join(bin, "s6-svscan"), join(dir, "services")], logOf: (name) => join(dir, "log", name) };

@@ -48,6 +48,8 @@ export interface Bench {
 
 const count = 8;
 const settleMs = 1300;
+/** What a boot leaves to be tidied up is no part of standing idle. */
+const idleSettleMs = 6000;
 const noSamples = (): Samples => Object.fromEntries(sampleNames.map((name) => [name, [] as number[]])) as Samples;
 let serial = 0;
 let nextPort = 24_000 + Math.floor(Math.random() * 20) * 300;
@@ -188,7 +190,7 @@ async function measureIdle(bench: Bench, of: (side: Side) => Samples, idleMs: nu
     });
   };
   const watchIdle = async (running: readonly { readonly side: Side; readonly session: Session }[]): Promise<void> => {
-    await pause(settleMs);
+    await pause(idleSettleMs);
     const before = running.map(({ side, session }) => ({ side, session, own: session.own(), cpu: cpuMs(session.own()) }));
     await pause(idleMs);
     for (const { side, session, own, cpu } of before) {

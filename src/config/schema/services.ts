@@ -50,13 +50,10 @@ export const launched = {
   restart,
   stop,
   console: flag.default(true).meta({ description: "Mirror its output on the container's log." }),
-  log: z
-    .enum(["pipe", "direct"])
-    .default("pipe")
-    .meta({
-      description:
-        "direct: it writes its log file itself, as fast as the disk; nothing is mirrored, no line can be waited for, and it is rotated only between two starts.",
-    }),
+  log: z.enum(["pipe", "direct"]).default("pipe").meta({
+    description:
+      "direct: it writes its log file itself, as fast as the disk; nothing is mirrored, no line can be waited for, and it is rotated only between two starts.",
+  }),
   ...processKeys,
   replicas,
   ...member,
