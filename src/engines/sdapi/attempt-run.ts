@@ -102,7 +102,8 @@ export class AttemptRun {
       if (error instanceof ConnectionLost) return { type: "result", result: lost(error.message) };
       // The reader throws what the disk says; anything without a system code is a bug and stays one.
       if (typeof (error as NodeJS.ErrnoException).code !== "string") throw error;
-      return { type: "result", result: failed("result.cannot-store", `the answer cannot be kept: ${reasonOf(error)}`, true) };
+      // Not tried again: a full disk stays full, and each try would cost the GPU a whole job.
+      return { type: "result", result: failed("result.cannot-store", `the answer cannot be kept: ${reasonOf(error)}`, false) };
     }
   }
 
