@@ -1,5 +1,5 @@
 import type { LivenessSpec } from "../plan/probe-spec.ts";
-import { pause } from "../util/pause.ts";
+import { untilBeat } from "../util/pause.ts";
 import type { Check } from "./check.ts";
 import { tryOnce } from "./probe.ts";
 
@@ -10,7 +10,7 @@ export async function untilUnresponsive(
   { signal }: { signal: AbortSignal },
 ): Promise<string | undefined> {
   for (let failed = 0; ;) {
-    await pause(periodMs, { signal });
+    await untilBeat(periodMs, { signal });
     if (signal.aborted) return undefined;
     const result = await tryOnce(check, timeoutMs, signal);
     if (signal.aborted) return undefined;

@@ -1,5 +1,5 @@
 import type { ProbeSpec } from "../plan/probe-spec.ts";
-import { pause } from "../util/pause.ts";
+import { pause, untilBeat } from "../util/pause.ts";
 import { type Check, type CheckResult, refused } from "./check.ts";
 
 export type Pace = Pick<ProbeSpec, "periodMs" | "timeoutMs" | "startupMs" | "logEvery" | "successes" | "failures" | "watchMs">;
@@ -56,7 +56,7 @@ export async function watchReadiness(check: Check, pace: Pace, { signal, onChang
   let isLost = false;
   let failed = 0;
   for (;;) {
-    await pause(failed === 0 && !isLost ? watchMs : watchMs / 5, { signal });
+    await untilBeat(failed === 0 && !isLost ? watchMs : watchMs / 5, { signal });
     if (signal.aborted) return;
     const result = await tryOnce(check, Math.min(pace.timeoutMs, watchTimeoutMs), signal);
     if (signal.aborted) return;
