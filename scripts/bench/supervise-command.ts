@@ -25,7 +25,7 @@ export async function superviseCommand({ fettle: program, python, rounds, rivals
     const machine = { cpu: cpus()[0]?.model ?? "", cores: availableParallelism(), loadBefore: loadavg()[0] ?? 0 };
     const sides = [fettle(resolve(program)), ...bring(rivals)];
     const bench = { sides, logSides: [fettle(resolve(program), "fettle, direct", "direct")], service: buildService(dir, python, say), dir, say };
-    const plan = { rounds, idleMs: 10_000, logBytes: 40_000_000 };
+    const plan = { rounds, idleMs: 30_000, logBytes: 40_000_000 };
     const samples = await benchSupervise(bench, plan);
     const rows = buildRows(samples);
     if (json) process.stdout.write(`${JSON.stringify({ bench: "supervise", machine: { ...machine, loadAfter: loadavg()[0] }, plan, rows })}\n`);

@@ -2,7 +2,7 @@
  * fettle beside bash, s6, supervisord and PM2 with the same eight services, in interleaved rounds on one machine.
  * Takes the sides and how much to run, gives samples; judgement and drawing are in supervise-report.ts.
  */
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { processTree, treePssMib } from "./memory.ts";
 import { endNow, logFiles, nowMs, pause, Session } from "./supervise-session.ts";
@@ -10,7 +10,7 @@ import type { BenchService, Side } from "./supervise-sides.ts";
 
 export interface SupervisePlan {
   readonly rounds: number;
-  /** In each round all sides stand idle so long at once: their CPU is counted, then their memory. */
+  /** At the end of the last round all sides stand idle so long at once, and their CPU is counted. */
   readonly idleMs: number;
   readonly logBytes: number;
 }
@@ -64,7 +64,7 @@ export async function benchSupervise(bench: Bench, plan: SupervisePlan): Promise
     for (const side of bench.sides) await measureChain0(bench, side, of(side));
     for (const side of bench.sides) of(side).fan0Ms.push(await launchOnly(bench, side, services(bench, "fan", 0)));
     for (const side of [...bench.sides, ...bench.logSides]) await measureLog(bench, side, of(side), plan.logBytes);
-    await measureIdle(bench, of, plan.idleMs);
+    await measureIdle(bench, of, round === plan.rounds - 1 ? plan.idleMs : 0);
   }
   bench.say("orphans under PID 1");
   for (const side of bench.sides) await measureZombies(bench, side, of(side));
@@ -180,8 +180,8 @@ function countLines(paths: readonly string[]): number {
 }
 
 /** All at once, so that a round costs only one wait; an idle supervisor does not disturb the others. */
-async function measureIdle(bench: Bench, of: (side: Side) => Samples, idleMs: number): Promise<void> {
-  const gather = async (rest: readonly Side[], running: readonly { readonly side: Side; readonly session: Session }[]): Promise<void> => {
+async function measureIdle(bench: Bench, of: (side: Side) => Samples, cpuMs: number): Promise<void> {
+  const gather = async (rest: readonly Side[], running: readonly Idle[]): Promise<void> => {
     const [side, ...others] = rest;
     if (!side) return await watchIdle(running);
     await withSession(bench, side, services(bench, "chain", 0), async (session) => {
@@ -189,25 +189,32 @@ async function measureIdle(bench: Bench, of: (side: Side) => Samples, idleMs: nu
       await gather(others, [...running, { side, session }]);
     });
   };
-  const watchIdle = async (running: readonly { readonly side: Side; readonly session: Session }[]): Promise<void> => {
+  const watchIdle = async (running: readonly Idle[]): Promise<void> => {
     await pause(idleSettleMs);
-    const before = running.map(({ side, session }) => ({ side, session, own: session.own(), cpu: cpuMs(session.own()) }));
-    await pause(idleMs);
-    for (const { side, session, own, cpu } of before) {
-      of(side).idleCpuPercent.push(((cpuMs(own) - cpu) * 100) / idleMs);
+    const before = running.map(({ session }) => usedCpuMs(session.own()));
+    await pause(cpuMs);
+    for (const [index, { side, session }] of running.entries()) {
+      const own = session.own();
       of(side).processes.push(own.length);
       of(side).pssMib.push(treePssMib(session.pid, own));
+      if (cpuMs > 0) of(side).idleCpuPercent.push(((usedCpuMs(own) - (before[index] ?? 0)) * 100) / cpuMs);
     }
   };
   await gather(bench.sides, []);
 }
 
-/** CPU time of all threads. The clock ticks of /proc/PID/stat are too coarse for an idle process. */
-function cpuMs(pids: readonly number[]): number {
-  const ofThread = (path: string) => Number(readFileSync(path, "latin1").split(" ")[0]) / 1e6;
+interface Idle {
+  readonly side: Side;
+  readonly session: Session;
+}
+
+/** CPU time of processes with all their threads, in steps of 10 ms. */
+function usedCpuMs(pids: readonly number[]): number {
   return pids.reduce((sum, pid) => {
     try {
-      return readdirSync(`/proc/${pid}/task`).reduce((all, thread) => all + ofThread(`/proc/${pid}/task/${thread}/schedstat`), sum);
+      const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+      const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+      return sum + (Number(fields[11]) + Number(fields[12])) * 10;
     } catch {
       return sum;
     }
