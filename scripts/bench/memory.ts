@@ -90,7 +90,7 @@ function readKib(path: string, key: string): number {
 
 function commandOf(pid: number): string {
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ").trim();
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ").replace(/\s+/g, " ").trim();
   } catch {
     return "";
   }
