@@ -10,7 +10,7 @@ export type ProbeSpec = ProbeTarget & {
   readonly successes?: number;
   /** Once ready: so many failed tries in a row, and it is not any more; default 3. */
   readonly failures?: number;
-  /** Once ready: the pause between two tries; default 5 s. */
+  /** Once ready: the pause between two tries; default 10 s. */
   readonly watchMs?: number;
   /** Report `service.waiting` every so many failed tries; 0 = never. */
   readonly logEvery: number;

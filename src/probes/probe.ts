@@ -47,11 +47,11 @@ export interface WatchOptions {
 const watchTimeoutMs = 10_000;
 
 /**
- * After the first readiness: asks each `watchMs` (5 s), five times as often while something is wrong, until the signal aborts. Readiness is
+ * After the first readiness: asks each `watchMs` (10 s), five times as often while something is wrong, until the signal aborts. Readiness is
  * lost after `failures` (3) in a row; `successes` (1) in a row bring it back.
  */
 export async function watchReadiness(check: Check, pace: Pace, { signal, onChange }: WatchOptions): Promise<void> {
-  const { watchMs = 5000, failures = 3, successes = 1 } = pace;
+  const { watchMs = 10_000, failures = 3, successes = 1 } = pace;
   let passedInRow = 0;
   let isLost = false;
   let failed = 0;

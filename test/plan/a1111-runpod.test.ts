@@ -24,7 +24,7 @@ test("the webui is started with the seed's words", () => {
     startupMs: 1_800_000,
     logEvery: 15,
     failures: 3,
-    watchMs: 5000,
+    watchMs: 10_000,
   });
   assert.deepEqual(
     built.plan.engines.map(({ url, service }) => ({ url, service })),

@@ -18,7 +18,7 @@ const common = {
       timeout: duration.default(120_000).meta({ description: "One try may take this long." }),
       startup: duration.default(1_800_000).meta({ description: "Not ready after this long is a failure; 0 = no limit." }),
       failures: integer(1, 1000).default(3).meta({ description: "Once ready: so many failed tries in a row, and it is not ready any more." }),
-      watch: duration.default(5000).meta({ description: "Once ready: the wait between two tries." }),
+      watch: duration.default(10_000).meta({ description: "Once ready: the wait between two tries." }),
       logEvery: integer(0, 1_000_000).default(15).meta({ description: "A log line every so many failed tries; 0 = never." }),
     })
     .prefault({})

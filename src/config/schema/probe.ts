@@ -29,7 +29,7 @@ export const probe = z
     startup: duration.default(1_800_000).meta({ description: "Not ready after this long is a failure; 0 = no limit." }),
     successes: integer(1, 1000).default(1).meta({ description: "So many passed tries in a row make it ready." }),
     failures: integer(1, 1000).default(3).meta({ description: "Once ready: so many failed tries in a row, and it is not ready any more." }),
-    watch: duration.default(5000).meta({ description: "Once ready: the wait between two tries." }),
+    watch: duration.default(10_000).meta({ description: "Once ready: the wait between two tries." }),
     logEvery: integer(0, 1_000_000).default(15).meta({ description: "A log line every so many failed tries; 0 = never." }),
   })
   .refine((value) => [value.http, value.tcp, value.exec, value.file, value.logLine, value.fd].filter((one) => one !== undefined).length === 1, {
