@@ -165,6 +165,8 @@ async function measureLog(bench: Bench, side: Side, samples: Samples, bytes: num
       }, 30_000);
       const beganMs = session.facts.find(({ what }) => what === "writes")?.atMs ?? Number.NaN;
       rates.push(bytes / 1000 / (changedMs - beganMs));
+      // A logger may be in the middle of a rotation.
+      await pause(200);
       samples.lostLines.push(bytes / 100 - countLines(logFiles(logOf("s0"))));
     });
   }
