@@ -7,8 +7,10 @@ import type { Launcher } from "../plan/launch.ts";
 export interface Attempt {
   readonly id: string;
   readonly jobId: string;
-  /** The job's input as the caller sent it, checked to be a JSON object. */
+  /** The job's input in the dialect of this kind of engine, checked to be a JSON object. */
   readonly input: Readonly<Record<string, unknown>>;
+  /** Which of the engine's calls it is for, such as `/sdapi/v1/img2img`; undefined: the connection decides by the input. */
+  readonly call?: string;
   readonly dir: string;
 }
 
@@ -26,6 +28,15 @@ export interface Progress {
   readonly step?: number;
   readonly steps?: number;
   readonly etaMs?: number;
+  /** The picture as it stands now; only when the run asked for previews. */
+  readonly preview?: Preview;
+  /** What the user's own code reported (`progress_update`), passed on as it is. */
+  readonly note?: unknown;
+}
+
+export interface Preview {
+  readonly mime: string;
+  readonly base64: string;
 }
 
 /** An image found in an answer, checked while it streamed by. */
@@ -45,6 +56,8 @@ export interface EngineOutput {
   readonly images: readonly AnswerImage[];
   /** What did not stop the job but should be said, such as a black image under `blackImages: warn`. */
   readonly warnings: readonly string[];
+  /** The user's own code asked for a fresh worker after this job (`refresh_worker`). */
+  readonly wantsRefresh?: boolean;
 }
 
 /**
@@ -78,8 +91,17 @@ export type AttemptResult =
       readonly message: string;
       readonly retryable: boolean;
       readonly details?: Readonly<Record<string, unknown>>;
+      /** What must happen before a second try can help. */
+      readonly remedy?: Remedy;
+      /** The error word for word as the caller shall get it, instead of code and message (a handler's own error). */
+      readonly text?: string;
+      /** What there is in spite of the failure; it goes beside the error. */
+      readonly output?: EngineOutput;
     }
   | { readonly type: "cancelled" };
+
+/** `free-memory`: out of memory, drop models and caches. `restart`: the process cannot be trusted any more (sticky CUDA error, no reaction). */
+export type Remedy = "free-memory" | "restart";
 
 export type EngineFailureCode =
   | "engine.unreachable"
@@ -88,6 +110,9 @@ export type EngineFailureCode =
   | "engine.rejected"
   | "engine.failed"
   | "engine.out-of-memory"
+  | "engine.cuda-error"
+  | "engine.stalled"
+  | "handler.failed"
   | "engine.bad-answer"
   | "result.bad-image"
   | "result.cannot-store"
@@ -97,6 +122,10 @@ export interface RunOptions {
   /** Aborting interrupts the job on the engine; `run` then resolves with `cancelled` once the engine let go of it. */
   readonly signal: AbortSignal;
   readonly onProgress?: (progress: Progress) => void;
+  /** Ask the engine for previews with the progress; they cost it a decode each. */
+  readonly wantsPreviews?: boolean;
+  /** A piece of the output before its end (a generator's yield); the run goes on when it resolves. */
+  readonly onPartial?: (value: unknown) => Promise<void>;
 }
 
 export interface Engine {
@@ -108,6 +137,8 @@ export interface Engine {
   run(attempt: Attempt, options: RunOptions): Promise<AttemptResult>;
   /** Ends work of a former life of this worker that still occupies the engine, and waits until it is idle. */
   settle(options: { signal: AbortSignal }): Promise<void>;
+  /** Drops what it can from memory (models, caches) between two jobs; left out where the engine has no way to be told. */
+  freeMemory?(options: { signal: AbortSignal }): Promise<void>;
   close(): Promise<void>;
 }
 

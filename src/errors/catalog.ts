@@ -64,7 +64,16 @@ export const catalog = {
   "engine.rejected": row("The engine refused the job", "Correct the field that the engine names.", exits.failed),
   "engine.failed": row("The engine failed on the job", "Read the engine's log: `fettle service logs NAME`.", exits.failed),
   "engine.out-of-memory": row("The engine ran out of memory", "Ask for a smaller image or batch.", exits.failed),
+  "engine.cuda-error": row(
+    "The GPU is in an error state",
+    "The engine is restarted; if it comes again, run `fettle doctor` and look at `nvidia-smi`.",
+    exits.failed,
+    true,
+  ),
+  "engine.stalled": row("The engine stopped making progress", "It was interrupted; if it comes again, read its log or raise jobs.stall.", exits.failed, true),
   "engine.bad-answer": row("The engine's answer cannot be read", "Read the engine's log; is this really that engine's port?", exits.failed),
+
+  "handler.failed": row("The handler failed on the job", "Read the traceback; run it alone with `fettle start` and a test_input.json.", exits.failed),
 
   "job.invalid": row("The job is not valid", "Correct the field named.", exits.usage),
   "job.too-large": row("The job is too large", "Send images by URL, or smaller ones.", exits.usage),

@@ -10,6 +10,8 @@ import type { TerminalResult } from "./terminal-result.ts";
 export interface Failure {
   readonly code: ErrorCode;
   readonly message: string;
+  /** The error word for word as the caller shall get it. */
+  readonly text?: string;
 }
 
 export interface Timing {
@@ -82,7 +84,8 @@ export class Finisher {
 }
 
 /** `engine.rejected: Cannot run the job: … Hint.` */
-export function errorText({ code, message }: Failure): string {
+export function errorText({ code, message, text }: Failure): string {
+  if (text !== undefined) return text;
   return `${code}: ${message} ${catalog[code].hint}`;
 }
 

@@ -9,18 +9,33 @@ import type { Failure, Finisher } from "./finisher.ts";
 import type { JobInput } from "./job.ts";
 import type { Journal, JournalRow } from "./journal.ts";
 import type { Pool, Slot } from "./pool.ts";
+import type { EngineRequest, JobOptions, Prepare } from "./prepare/prepare.ts";
 import type { Readiness } from "./readiness.ts";
 import type { Lease, Source } from "./source.ts";
 import type { TerminalResult } from "./terminal-result.ts";
 
-/** Looks at an engine's output before it counts as the job's (image check, copies to a folder); undefined when it is good. */
-export type OutputStep = (output: EngineOutput, job: JobInput, options: { signal: AbortSignal }) => Promise<Failure | undefined>;
+/** What a step may know of the job whose output it gets. `dir` is the attempt's folder; new files go there. */
+export interface OutputContext {
+  readonly job: JobInput;
+  readonly options: JobOptions;
+  readonly dir: string;
+  /** The source cannot deliver a larger body, in bytes. */
+  readonly maxBytes: number | undefined;
+  readonly signal: AbortSignal;
+}
+
+/** What an engine's output goes through before it counts as the job's (sinks, formats, size): the same output, another, or why it is none. */
+export type OutputStep = (
+  output: EngineOutput,
+  context: OutputContext,
+) => Promise<{ readonly type: "output"; readonly output: EngineOutput } | { readonly type: "failed"; readonly failure: Failure }>;
 
 export interface RunJobParts {
   readonly journal: Journal;
   readonly pool: Pool;
   readonly readiness: Readiness;
   readonly finisher: Finisher;
+  readonly prepare: Prepare;
   readonly steps: readonly OutputStep[];
   readonly emit: (event: FettleEvent) => void;
   readonly log: Log;
@@ -69,16 +84,20 @@ export async function runJob(held: Held, parts: RunJobParts): Promise<TerminalRe
   if (row.losses >= parts.maxLosses) {
     return fail({ code: "job.lost-too-often", message: `Cannot run the job: the worker died ${row.losses} times while an engine had it.` });
   }
+  const prepared = await parts.prepare(lease.job, { signal: AbortSignal.any([lease.signal, parts.deadline]) });
+  if (prepared.type === "invalid") return fail(prepared.failure);
   for (let tries = 1; ; tries++) {
     slot ??= await acquire(held, parts);
     if (!slot) return lease.signal.aborted ? finisher.fail(row, cancelled, waited()) : await giveBack(held, parts, waited());
     const { engine } = slot;
+    const request = prepared.forEngine(engine.kind);
+    if (request.type === "invalid") return fail(request.failure);
     // The first attempt of a job that found a free engine was journalled together with its acceptance.
     if (held.slot !== slot) attempts = parts.journal.start(row.key, engine.name);
     parts.emit({ type: "job.started", job: row.id, source: row.source, engine: engine.name, attempt: attempts });
     const delayMs = delayBefore + performance.now() - takenAt;
     const startedAt = performance.now();
-    const attempt = openAttempt(held, parts.journal, attempts);
+    const attempt = openAttempt(held.row, request, parts.journal, attempts);
     try {
       const result = await runAttempt(engine, attempt, held, parts);
       if (result.type === "failed" && result.retryable) readiness.doubt(engine.name);
@@ -87,8 +106,10 @@ export async function runJob(held: Held, parts: RunJobParts): Promise<TerminalRe
       if (result.type === "done") {
         held.onSlotFree();
         const timing = { delayMs, executionMs: result.engineMs };
-        const failure = await checkOutput(result.output, held, parts);
-        return failure ? finisher.fail(row, failure, timing) : await finisher.complete(row, result.output, timing);
+        const { job } = lease;
+        const maxBytes = held.source.maxResultBytes;
+        const end = await finishOutput(result.output, { job, options: prepared.options, dir: attempt.dir, maxBytes, signal: parts.deadline }, parts);
+        return end.type === "failed" ? finisher.fail(row, end.failure, timing) : await finisher.complete(row, end.output, timing);
       }
       const timing = { delayMs, executionMs: performance.now() - startedAt };
       if (result.type === "cancelled") return lease.signal.aborted ? finisher.fail(row, cancelled, timing) : await giveBack(held, parts, timing);
@@ -118,11 +139,11 @@ async function giveBack(held: Held, { journal, finisher }: RunJobParts, timing: 
   return finisher.fail(held.row, { code: "job.shutting-down", message: "Cannot finish the job: fettle was stopped while it ran or waited." }, timing);
 }
 
-function openAttempt({ row, lease }: Held, journal: Journal, number: number): Attempt {
+function openAttempt(row: JournalRow, { input, call }: EngineRequest, journal: Journal, number: number): Attempt {
   const dir = join(journal.place.attemptsDir, `${row.key}-${number}`);
   rmSync(dir, { recursive: true, force: true });
   mkdirSync(dir, { recursive: true, mode: 0o700 });
-  return { id: `${row.key}-${number}`, jobId: row.id, input: lease.job.input as Readonly<Record<string, unknown>>, dir };
+  return { id: `${row.key}-${number}`, jobId: row.id, input, ...(call !== undefined && { call }), dir };
 }
 
 /** The engine's own errors are values; anything it throws is a bug that must cost this job only. */
@@ -142,11 +163,13 @@ async function runAttempt(engine: Engine, attempt: Attempt, { lease, source }: H
   }
 }
 
-async function checkOutput(output: EngineOutput, { lease }: Held, { steps, deadline, log }: RunJobParts): Promise<Failure | undefined> {
-  for (const warning of output.warnings) log.warn(warning, { job: lease.job.id });
+async function finishOutput(output: EngineOutput, context: OutputContext, { steps, log }: RunJobParts): ReturnType<OutputStep> {
+  for (const warning of output.warnings) log.warn(warning, { job: context.job.id });
+  let now = output;
   for (const step of steps) {
-    const failure = await step(output, lease.job, { signal: deadline });
-    if (failure) return failure;
+    const after = await step(now, context);
+    if (after.type === "failed") return after;
+    now = after.output;
   }
-  return undefined;
+  return { type: "output", output: now };
 }

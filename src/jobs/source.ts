@@ -30,6 +30,12 @@ export interface Source {
   restore?(rows: readonly JournalRow[]): void;
   /** Left out by a source that cannot pass it on; engines are then not asked for it. */
   progress?(lease: Lease, progress: Progress): void;
+  /** Sends a piece of the output on before its end; resolves when the next may come. Never after `deliver` began. */
+  partial?(lease: Lease, value: unknown): Promise<void>;
+  /** Somebody wants to see previews of this very job now. Default: no. */
+  wantsPreviews?(lease: Lease): boolean;
+  /** The largest body this source can deliver, in bytes; a larger result is made smaller or becomes an error before it is fixed. */
+  readonly maxResultBytes?: number;
   /** Delivers the terminal result; tries again by itself for as long as makes sense. Every repeat is byte-identical. */
   deliver(lease: Lease, result: TerminalResult, options: { signal: AbortSignal }): Promise<Delivery>;
   /** Gives the job back unrun, where the source can take it back. False: it cannot, so it must be run or failed. */

@@ -14,4 +14,6 @@ export interface TerminalResult {
   /** Waited before the engine had it, and spent on it; ms. */
   readonly delayMs: number;
   readonly executionMs: number;
+  /** The worker shall be renewed after this job (RunPod's `stopPod`). */
+  readonly wantsRefresh?: boolean;
 }

@@ -12,6 +12,7 @@ import { prepareJournalPlace } from "../jobs/journal-place.ts";
 import { Journal, type JournalRow } from "../jobs/journal.ts";
 import { Pool } from "../jobs/pool.ts";
 import { Readiness } from "../jobs/readiness.ts";
+import { prepareUntouched } from "../jobs/prepare/prepare.ts";
 import type { OutputStep } from "../jobs/run-job.ts";
 import { SourceLoop } from "../jobs/source-loop.ts";
 import type { Source } from "../jobs/source.ts";
@@ -88,7 +89,18 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   });
 
   const { retry, maxLosses } = settings.jobs;
-  const parts = { journal, pool, readiness, finisher, log, emit, maxLosses, steps: options.steps, retry: { tries: retry.tries, backoffMs: retry.backoff } };
+  const parts = {
+    prepare: prepareUntouched,
+    journal,
+    pool,
+    readiness,
+    finisher,
+    log,
+    emit,
+    maxLosses,
+    steps: options.steps,
+    retry: { tries: retry.tries, backoffMs: retry.backoff },
+  };
   const loops = sources.map(async (source) => {
     const rows = recovered.filter((row) => row.source === source.name);
     source.restore?.(rows);

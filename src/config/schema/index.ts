@@ -1,8 +1,10 @@
 import { z } from "zod";
 import { engine } from "./engines.ts";
 import { install } from "./install.ts";
+import { jobs } from "./jobs.ts";
 import { hooks, phase } from "./phases.ts";
-import { duration, flag, integer, name, port, sizeBytes, text, word } from "./scalars.ts";
+import { results } from "./results.ts";
+import { duration, flag, name, port, text, word } from "./scalars.ts";
 import { expectation, service } from "./services.ts";
 import { sources } from "./sources.ts";
 
@@ -13,38 +15,6 @@ const log = z
   })
   .prefault({})
   .meta({ description: "What fettle prints on stderr." });
-
-const jobs = z
-  .strictObject({
-    timeout: duration.default(600_000).meta({ description: "One whole request to the engine (seed 003: 600 s)." }),
-    retry: z
-      .strictObject({
-        tries: integer(1, 100).default(10).meta({ description: "Requests in all, the first included." }),
-        backoff: duration.default(100).meta({ description: "Doubled after each failed try." }),
-      })
-      .prefault({})
-      .meta({ description: "On 502, 503, 504 and refused connections." }),
-    maxInput: sizeBytes.default(100_000_000).meta({ description: "The largest job input." }),
-    maxDepth: integer(4, 10_000).default(64).meta({ description: "How deep a job's JSON may nest." }),
-    blackImages: z.enum(["fail", "warn", "off"]).default("fail").meta({ description: "What an all-black image does to its job." }),
-    keepResults: duration.default(1_800_000).meta({ description: "How long a delivered result can still be asked for." }),
-    maxLosses: integer(1, 100).default(3).meta({ description: "So often may the worker die while it runs a job; then the job fails." }),
-  })
-  .prefault({})
-  .meta({ description: "Limits and retries of each job." });
-
-const results = z
-  .strictObject({
-    files: z
-      .strictObject({
-        dir: word.meta({ description: "The folder." }),
-        template: word.default("{job}-{index}.{ext}").meta({ description: "The file's name." }),
-      })
-      .optional()
-      .meta({ description: "Also write each image into a folder." }),
-  })
-  .prefault({})
-  .meta({ description: "Where images go besides the answer." });
 
 /** The whole configuration. Unknown keys are mistakes everywhere. */
 export const configSchema = z.strictObject({

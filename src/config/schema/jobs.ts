@@ -1,0 +1,21 @@
+import { z } from "zod";
+import { duration, integer, sizeBytes } from "./scalars.ts";
+
+export const jobs = z
+  .strictObject({
+    timeout: duration.default(600_000).meta({ description: "One whole request to the engine (seed 003: 600 s)." }),
+    retry: z
+      .strictObject({
+        tries: integer(1, 100).default(10).meta({ description: "Requests in all, the first included." }),
+        backoff: duration.default(100).meta({ description: "Doubled after each failed try." }),
+      })
+      .prefault({})
+      .meta({ description: "On 502, 503, 504 and refused connections." }),
+    maxInput: sizeBytes.default(100_000_000).meta({ description: "The largest job input." }),
+    maxDepth: integer(4, 10_000).default(64).meta({ description: "How deep a job's JSON may nest." }),
+    blackImages: z.enum(["fail", "warn", "off"]).default("fail").meta({ description: "What an all-black image does to its job." }),
+    keepResults: duration.default(1_800_000).meta({ description: "How long a delivered result can still be asked for." }),
+    maxLosses: integer(1, 100).default(3).meta({ description: "So often may the worker die while it runs a job; then the job fails." }),
+  })
+  .prefault({})
+  .meta({ description: "Limits and retries of each job." });
