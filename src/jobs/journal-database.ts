@@ -4,8 +4,15 @@ import { FettleError, reasonOf } from "../errors/fettle-error.ts";
 import { pause } from "../util/pause.ts";
 import type { JournalPlace } from "./journal-place.ts";
 
-/** Raised when the table changes; a journal of another version is moved aside like a broken one. */
-const schemaVersion = 2;
+/** Raised when the tables change, with the steps that bring an older journal along; one of an unknown version is moved aside like a broken one. */
+const schemaVersion = 3;
+/** By the version they start from. New tables need no step: they are made where they are missing. */
+const steps: Readonly<Record<number, string>> = {
+  2: `ALTER TABLE job ADD COLUMN inputBytes INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE job ADD COLUMN fingerprint TEXT;
+    ALTER TABLE job ADD COLUMN errorPath TEXT;
+    ALTER TABLE job ADD COLUMN record TEXT;`,
+};
 const schema = `
   CREATE TABLE IF NOT EXISTS job (
     key INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -13,6 +20,8 @@ const schema = `
     id TEXT NOT NULL,
     receivedAt INTEGER NOT NULL,
     envelope TEXT,
+    inputBytes INTEGER NOT NULL DEFAULT 0,
+    fingerprint TEXT,
     state TEXT NOT NULL CHECK (state IN ('accepted', 'running', 'finished', 'delivered')),
     attempts INTEGER NOT NULL DEFAULT 0,
     losses INTEGER NOT NULL DEFAULT 0,
@@ -24,7 +33,18 @@ const schema = `
     executionMs INTEGER NOT NULL DEFAULT 0,
     finishedAt INTEGER,
     body BLOB,
+    errorPath TEXT,
+    record TEXT,
     UNIQUE (source, id)
+  ) STRICT;
+  CREATE TABLE IF NOT EXISTS webhook (
+    jobKey INTEGER PRIMARY KEY REFERENCES job (key),
+    messageId TEXT NOT NULL,
+    url TEXT NOT NULL,
+    tries INTEGER NOT NULL DEFAULT 0,
+    refusals INTEGER NOT NULL DEFAULT 0,
+    firstAt INTEGER,
+    nextAt INTEGER NOT NULL DEFAULT 0
   ) STRICT;
   PRAGMA user_version = ${schemaVersion};`;
 
@@ -68,17 +88,30 @@ function tryOpen(place: JournalPlace): DatabaseSync {
     // The lock of EXCLUSIVE mode is taken by the first write and then kept.
     database.exec("BEGIN EXCLUSIVE; COMMIT;");
     const version = Number(database.prepare("PRAGMA user_version").get()?.["user_version"]);
-    if (version !== 0 && version !== schemaVersion) throw new Error(`database disk image is malformed: version ${version}`);
+    if (version !== 0 && version !== schemaVersion && !isKnown(version)) throw new Error(`database disk image is malformed: version ${version}`);
     if (version !== 0 && statSync(place.databasePath).size <= checkUpToBytes) {
       const verdict = String(database.prepare("PRAGMA quick_check(1)").get()?.["quick_check"]);
       if (verdict !== "ok") throw new Error(`database disk image is malformed: ${verdict}`);
     }
-    database.exec(schema);
+    // One transaction: a worker that dies in the middle leaves the journal as it was.
+    database.exec(`BEGIN; ${version === 0 ? "" : stepsFrom(version)} ${schema} COMMIT;`);
     return database;
   } catch (error) {
     database.close();
     throw error;
   }
+}
+
+function isKnown(version: number): boolean {
+  return version < schemaVersion && Object.hasOwn(steps, version);
+}
+
+function stepsFrom(version: number): string {
+  return Object.keys(steps)
+    .map(Number)
+    .filter((from) => from >= version)
+    .map((from) => steps[from])
+    .join(" ");
 }
 
 /** By SQLite's own words: Deno leaves `errcode` undefined. */

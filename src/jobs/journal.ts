@@ -30,6 +30,10 @@ export interface JournalRow {
   readonly sizeBytes: number;
   readonly delayMs: number;
   readonly executionMs: number;
+  /** The field or node that the error is about. */
+  readonly errorPath: string | null;
+  /** A `JobRecord` as JSON: what was tried and when (see record.ts); null until an engine was asked. */
+  readonly record: string | null;
 }
 
 export interface Accepted {
@@ -38,7 +42,7 @@ export interface Accepted {
   readonly isNew: boolean;
 }
 
-const columns = "key, source, id, state, receivedAt, attempts, losses, engine, status, code, sizeBytes, delayMs, executionMs";
+const columns = "key, source, id, state, receivedAt, attempts, losses, engine, status, code, sizeBytes, delayMs, executionMs, errorPath, record";
 
 /**
  * What was accepted and how far it came, in SQLite. `finish` and a promised `accept` are on disk when they return (0.2 to several ms);
@@ -83,7 +87,7 @@ export class Journal {
   renew(key: number, receivedAt: number, envelope: string): void {
     this.#sync(false);
     this.#prepare(
-      `UPDATE job SET state = 'accepted', receivedAt = ?, envelope = ?, attempts = 0, losses = 0, engine = NULL, status = NULL, code = NULL, body = NULL, finishedAt = NULL WHERE key = ?`,
+      `UPDATE job SET state = 'accepted', receivedAt = ?, envelope = ?, attempts = 0, losses = 0, engine = NULL, status = NULL, code = NULL, errorPath = NULL, record = NULL, body = NULL, finishedAt = NULL WHERE key = ?`,
     ).run(receivedAt, envelope, key);
   }
 
@@ -94,17 +98,33 @@ export class Journal {
     return Number(row?.["attempts"] ?? 1);
   }
 
-  /** The terminal result is fixed, on disk: a small body goes in with it, a large one must be there before. */
-  finish(key: number, result: TerminalResult, { at, body }: { at: number; body?: Uint8Array | undefined }): void {
-    this.#sync(true);
-    this.#prepare(
-      `UPDATE job SET state = 'finished', envelope = NULL, status = ?, code = ?, sizeBytes = ?, delayMs = ?, executionMs = ?, finishedAt = ?, body = ? WHERE key = ?`,
-    ).run(result.status, result.code ?? null, result.sizeBytes, result.delayMs, result.executionMs, at, body ?? null, key);
+  /** An engine was lost, or had to be restarted, while it had the job; this counts as a death of the worker does. */
+  lose(key: number): number {
+    this.#sync(false);
+    return Number(this.#prepare("UPDATE job SET losses = losses + 1 WHERE key = ? RETURNING losses").get(key)?.["losses"] ?? 1);
   }
 
-  acknowledge(key: number): void {
+  /** What was tried so far, so that the next life knows it. */
+  note(key: number, record: string): void {
     this.#sync(false);
-    this.#prepare("UPDATE job SET state = 'delivered' WHERE key = ?").run(key);
+    this.#prepare("UPDATE job SET record = ? WHERE key = ?").run(record, key);
+  }
+
+  /** The terminal result is fixed, on disk: a small body goes in with it, a large one must be there before. */
+  finish(key: number, result: TerminalResult, { at, body, record }: { at: number; body?: Uint8Array | undefined; record?: string | undefined }): void {
+    this.#sync(true);
+    const { status, code, errorPath, sizeBytes, delayMs, executionMs } = result;
+    this.#prepare(
+      `UPDATE job SET state = 'finished', envelope = NULL, status = ?, code = ?, errorPath = ?, sizeBytes = ?, delayMs = ?, executionMs = ?, finishedAt = ?,
+       body = ?, record = coalesce(?, record) WHERE key = ?`,
+    ).run(status, code ?? null, errorPath ?? null, sizeBytes, delayMs, executionMs, at, body ?? null, record ?? null, key);
+  }
+
+  /** The other side has it. `sent`: the last point of the record, ISO. */
+  acknowledge(key: number, { sent }: { sent?: string } = {}): void {
+    this.#sync(false);
+    if (sent === undefined) this.#prepare("UPDATE job SET state = 'delivered' WHERE key = ?").run(key);
+    else this.#prepare("UPDATE job SET state = 'delivered', record = json_set(record, '$.points.sent', ?) WHERE key = ?").run(sent, key);
   }
 
   /** Given back unrun: it waits for its turn again, and the attempt that was broken off is no loss. */
@@ -165,8 +185,9 @@ export class Journal {
   /** The terminal result of a finished or delivered job. */
   resultOf(row: JournalRow): TerminalResult | undefined {
     if (row.status === null) return undefined;
-    const { id, status, code, sizeBytes, delayMs, executionMs } = row;
-    return { jobId: id, status, bodyPath: this.bodyPath(row.key), sizeBytes, ...(code !== null && { code }), delayMs, executionMs };
+    const { id, status, code, errorPath, sizeBytes, delayMs, executionMs } = row;
+    const error = { ...(code !== null && { code }), ...(errorPath !== null && { errorPath }) };
+    return { jobId: id, status, bodyPath: this.bodyPath(row.key), sizeBytes, ...error, delayMs, executionMs };
   }
 
   /** Whether the result's file is whole; a small one that a power cut took is put back. */

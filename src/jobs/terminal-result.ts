@@ -11,6 +11,8 @@ export interface TerminalResult {
   readonly sizeBytes: number;
   /** The error's code when it did not complete. */
   readonly code?: string;
+  /** The field or node that the error is about, such as `input.steps`. */
+  readonly errorPath?: string;
   /** Waited before the engine had it, and spent on it; ms. */
   readonly delayMs: number;
   readonly executionMs: number;

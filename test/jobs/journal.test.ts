@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
 import { Journal } from "../../src/jobs/journal.ts";
 import { prepareJournalPlace } from "../../src/jobs/journal-place.ts";
@@ -122,4 +123,43 @@ test("A state folder that cannot be used is said so", () => {
   writeFileSync(join(state.dir, "file"), "");
   assert.throws(() => prepareJournalPlace(join(state.dir, "file", "below")), { code: "machine.state-dir" });
   assert.deepEqual(readdirSync(state.dir), ["file"]);
+});
+
+test("A journal of the version before comes along with its jobs", async () => {
+  using state = temporaryState();
+  const { databasePath } = prepareJournalPlace(state.dir);
+  const old = new DatabaseSync(databasePath);
+  old.exec(`CREATE TABLE job (key INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, id TEXT NOT NULL, receivedAt INTEGER NOT NULL, envelope TEXT,
+    state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, losses INTEGER NOT NULL DEFAULT 0, engine TEXT, status TEXT, code TEXT,
+    sizeBytes INTEGER NOT NULL DEFAULT 0, delayMs INTEGER NOT NULL DEFAULT 0, executionMs INTEGER NOT NULL DEFAULT 0, finishedAt INTEGER, body BLOB,
+    UNIQUE (source, id)) STRICT;
+    INSERT INTO job (source, id, receivedAt, envelope, state) VALUES ('http', 'old', 1, '{"input":{}}', 'accepted');
+    PRAGMA user_version = 2;`);
+  old.close();
+  const warnings: string[] = [];
+  for (let life = 0; life < 2; life++) {
+    const journal = await openIn(state.dir, warnings);
+    assert.deepEqual(
+      journal.recover().map(({ id, record, errorPath }) => [id, record, errorPath]),
+      [["old", null, null]],
+    );
+    journal.close();
+  }
+  assert.deepEqual(warnings, []);
+});
+
+test("The record stays with the job, and its last point is set when the result has arrived", async () => {
+  using state = temporaryState();
+  const journal = await openIn(state.dir);
+  const { row } = journal.accept({ source: "http", id: "a", receivedAt: 1 }, "{}", { engine: "gpu0" });
+  journal.note(row.key, '{"points":{"received":"r"},"attempts":[1]}');
+  assert.equal(journal.lose(row.key), 1);
+  journal.finish(row.key, { ...result("a"), status: "FAILED", code: "engine.rejected", errorPath: "input.steps" }, { at: 1 });
+  journal.acknowledge(row.key, { sent: "s" });
+  const found = journal.find("http", "a");
+  assert.equal(found?.record, '{"points":{"received":"r","sent":"s"},"attempts":[1]}');
+  assert.equal(found && journal.resultOf(found)?.errorPath, "input.steps");
+  journal.renew(row.key, 2, "{}");
+  assert.equal(journal.find("http", "a")?.record, null);
+  journal.close();
 });
