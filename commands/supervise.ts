@@ -80,7 +80,8 @@ async function superviseHere({ args, config, facts, plan, settings, logFormat, s
   const log = createLog({ format: logFormat, level: config.log.level, secrets: known });
   for (const warning of warnings) log.warn(warning);
   const bus = new EventBus();
-  const timeline = createTimeline(plan);
+  let current = plan;
+  const timeline = createTimeline(() => current);
   bus.observe((event) => timeline.apply(event));
   const init = await becomeInit();
   // A stop that came while all this was read; from here on the supervisor listens itself.
@@ -101,6 +102,11 @@ async function superviseHere({ args, config, facts, plan, settings, logFormat, s
     env: io.env,
     runtimeDir: config.runtimeDir,
     workerSettings: settings,
+    secrets: known,
+    replanned(next) {
+      current = next;
+      boot.use(next);
+    },
     reload: async () => {
       const { reloadStart } = await import("./resolve-start.ts");
       return await reloadStart(args, io, { config, facts, secrets: known });

@@ -25,6 +25,7 @@ runpod: beside the runpod Python SDK, on a local platform
 supervise: beside bash, s6, supervisord and PM2, with eight small services
   --rounds N      interleaved rounds (5), about a minute each
   --rivals LIST   bash,s6,supervisord,pm2; an empty list measures fettle alone
+  --idle SECONDS  only the idle rows (CPU, memory), counted over so long
 
 both
   --fettle PATH   the binary, or a .ts file to run with this runtime (default dist/fettle)
@@ -40,6 +41,7 @@ const { values: flags, positionals } = parseArgs({
     "idle-jobs": { type: "string" },
     rounds: { type: "string" },
     rivals: { type: "string", default: "bash,s6,supervisord,pm2" },
+    idle: { type: "string" },
     waves: { type: "string" },
     hold: { type: "string", default: "20" },
     keep: { type: "boolean", default: false },
@@ -60,7 +62,8 @@ function main(): Promise<number> | number {
 function supervise(): Promise<number> | number {
   if (!isThere(flags.fettle)) return (say(`There is no ${flags.fettle}; build it with scripts/build, or name one with --fettle.`), 2);
   const { fettle, python, json } = flags;
-  return superviseCommand({ fettle, python, rounds: Number(flags.rounds ?? 5), rivals: flags.rivals.split(",").filter(Boolean), json, say });
+  const idle = flags.idle === undefined ? {} : { onlyIdleMs: Number(flags.idle) * 1000 };
+  return superviseCommand({ fettle, python, rounds: Number(flags.rounds ?? 5), rivals: flags.rivals.split(",").filter(Boolean), json, say, ...idle });
 }
 
 async function runpod(): Promise<number> {

@@ -14,18 +14,20 @@ export interface SuperviseFlags {
   /** Names of rivals; empty: fettle alone. */
   readonly rivals: readonly string[];
   readonly json: boolean;
+  /** Only the idle rows, counted over so long. */
+  readonly onlyIdleMs?: number;
   say(line: string): void;
 }
 
 const installable: Readonly<Record<string, (bin: string) => Side>> = { s6, supervisord, pm2 };
 
-export async function superviseCommand({ fettle: program, python, rounds, rivals, json, say }: SuperviseFlags): Promise<number> {
+export async function superviseCommand({ fettle: program, python, rounds, rivals, json, onlyIdleMs, say }: SuperviseFlags): Promise<number> {
   const dir = mkdtempSync(join(tmpdir(), "fettle-bench-"));
   try {
     const machine = { cpu: cpus()[0]?.model ?? "", cores: availableParallelism(), loadBefore: loadavg()[0] ?? 0 };
     const sides = [fettle(resolve(program)), ...bring(rivals)];
     const bench = { sides, logSides: [fettle(resolve(program), "fettle, direct", "direct")], service: buildService(dir, python, say), dir, say };
-    const plan = { rounds, idleMs: 30_000, logBytes: 40_000_000 };
+    const plan = { rounds, idleMs: onlyIdleMs ?? 30_000, logBytes: 40_000_000, ...(onlyIdleMs !== undefined && { only: "idle" as const }) };
     const samples = await benchSupervise(bench, plan);
     const rows = buildRows(samples);
     if (json) process.stdout.write(`${JSON.stringify({ bench: "supervise", machine: { ...machine, loadAfter: loadavg()[0] }, plan, rows })}\n`);

@@ -77,7 +77,8 @@ const rows: readonly { readonly key: keyof Samples; readonly name: string; reado
 ];
 
 export function buildRows(samples: ReadonlyMap<string, Samples>): Row[] {
-  return rows.map(({ key, name, unit, targets }) => {
+  const measured = rows.filter(({ key }) => [...samples.values()].some((all) => all[key].length > 0));
+  return measured.map(({ key, name, unit, targets }) => {
     const figures = Object.fromEntries([...samples].map(([side, all]) => [side, figureOf(all[key])]));
     const verdicts = targets.map((target) => target.met((side) => figures[side]));
     const met = verdicts.every((one) => one === null) ? null : !verdicts.includes(false);

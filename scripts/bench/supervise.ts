@@ -13,6 +13,7 @@ export interface SupervisePlan {
   /** At the end of the last round all sides stand idle so long at once, and their CPU is counted. */
   readonly idleMs: number;
   readonly logBytes: number;
+  readonly only?: "idle";
 }
 
 export type Samples = Record<(typeof sampleNames)[number], number[]>;
@@ -59,6 +60,10 @@ export async function benchSupervise(bench: Bench, plan: SupervisePlan): Promise
   const of = (side: Side) => samples.get(side.name) as Samples;
   for (let round = 0; round < plan.rounds; round++) {
     bench.say(`round ${round + 1}/${plan.rounds}`);
+    if (plan.only === "idle") {
+      await measureIdle(bench, of, plan.idleMs);
+      continue;
+    }
     for (const side of bench.sides) await measureChain50(bench, side, of(side));
     for (const side of bench.sides) of(side).fan50Ms.push(await launchOnly(bench, side, services(bench, "fan", 50)));
     for (const side of bench.sides) await measureChain0(bench, side, of(side));
@@ -66,6 +71,7 @@ export async function benchSupervise(bench: Bench, plan: SupervisePlan): Promise
     for (const side of [...bench.sides, ...bench.logSides]) await measureLog(bench, side, of(side), plan.logBytes);
     await measureIdle(bench, of, round === plan.rounds - 1 ? plan.idleMs : 0);
   }
+  if (plan.only === "idle") return samples;
   bench.say("orphans under PID 1");
   for (const side of bench.sides) await measureZombies(bench, side, of(side));
   return samples;

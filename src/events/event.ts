@@ -38,6 +38,8 @@ export type FettleEvent =
     }
   /** The configuration is not valid now; nothing changed. */
   | { readonly type: "supervisor.reload-failed"; readonly message: string; readonly hint?: string }
+  /** Log files were moved away (SIGUSR1), and go on in new ones. `direct`: services that write theirs themselves and go on in the old one. */
+  | { readonly type: "supervisor.logs-reopened"; readonly files: number; readonly direct: readonly string[] }
   | { readonly type: "supervisor.stopping"; readonly reason: string; readonly budgetMs: number }
   | { readonly type: "supervisor.stopped"; readonly exitCode: number; readonly afterMs: number }
   // A service; see the state diagram in supervise/service.ts

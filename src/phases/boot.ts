@@ -21,6 +21,8 @@ export interface BootOptions {
 
 export interface BootWatch {
   readonly failure: PhaseWatch["failure"];
+  /** After a reload. */
+  use(plan: Plan): void;
   /** Resolves when the last file is written. */
   end(): Promise<void>;
 }
@@ -49,6 +51,10 @@ export function watchBoot(plan: Plan, { bus, log, stateDir, logDir, stages }: Bo
   });
   return {
     failure: watch.failure,
+    use(next) {
+      status.use(next);
+      watch.use(next);
+    },
     async end() {
       watch.end();
       for (const end of [...observers, endRecord]) end();

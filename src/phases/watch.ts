@@ -8,6 +8,8 @@ import { describeEnding } from "../supervise/service-state.ts";
 
 export interface PhaseWatch {
   apply(event: StampedEvent): void;
+  /** After a reload: a phase that is not done has these members now. What is done stays done. */
+  use(plan: Plan): void;
   /** Resolves when a member that must not fail has failed; then everything has to stop. */
   readonly failure: Promise<{ readonly reason: string; readonly exitCode: number }>;
   /** No more events, no more deadlines. */
@@ -40,8 +42,8 @@ interface Watched {
  * its restarts, but no more time than the startup budget of its readiness probe, counted from its first start.
  */
 export function createPhaseWatch(plan: Plan, { emit, usualMs }: WatchOptions): PhaseWatch {
-  const services = new Map(plan.services.map((service) => [service.name, service]));
-  const watched = plan.phases.map((phase): Watched => ({ phase, members: membersOf(plan, phase), isDone: false }));
+  let services = byName(plan);
+  let watched = plan.phases.map((phase): Watched => ({ phase, members: membersOf(plan, phase), isDone: false }));
   const verdict = Promise.withResolvers<{ reason: string; exitCode: number }>();
   const deadlines = new Map<string, NodeJS.Timeout>();
   const lastLines = new Map<string, string>();
@@ -55,6 +57,11 @@ export function createPhaseWatch(plan: Plan, { emit, usualMs }: WatchOptions): P
     isOver = true;
     for (const timer of deadlines.values()) clearTimeout(timer);
     deadlines.clear();
+  };
+
+  const forgetDeadline = (name: string) => {
+    clearTimeout(deadlines.get(name));
+    deadlines.delete(name);
   };
 
   const advance = (atMs: number): void => {
@@ -84,7 +91,7 @@ export function createPhaseWatch(plan: Plan, { emit, usualMs }: WatchOptions): P
     if (isOver || !one || one.isDone || before?.id === "failed") return;
     const service = services.get(name);
     one.members.set(name, outcome);
-    if (outcome.id !== "pending") clearTimeout(deadlines.get(name));
+    if (outcome.id !== "pending") forgetDeadline(name);
     if (outcome.id === "failed" && !service?.optional) {
       tell({ type: "phase.failed", ...about(one), afterMs: atMs - (one.startedMs ?? atMs), reason: `${name} ${reason}` });
       verdict.resolve({ reason: `phase ${one.phase.number} failed`, exitCode: failedBoot });
@@ -97,6 +104,9 @@ export function createPhaseWatch(plan: Plan, { emit, usualMs }: WatchOptions): P
   const onService = (service: Service, event: StampedEvent & { readonly service: string }): void => {
     const { name } = service;
     switch (event.type) {
+      case "service.starting":
+        // Restarted by somebody, or by a reload, before its phase was done: it counts again.
+        return settle(name, { id: "pending" }, event.atMs);
       case "service.spawned":
         if (service.background) settle(name, { id: "fine" }, event.atMs);
         else if (!service.optional && !deadlines.has(name)) watchDeadline(service);
@@ -131,6 +141,22 @@ export function createPhaseWatch(plan: Plan, { emit, usualMs }: WatchOptions): P
   return {
     failure: verdict.promise,
     end,
+    use(next) {
+      if (isOver) return;
+      const known = new Map(watched.flatMap(({ members }) => [...members]));
+      const former = watched;
+      services = byName(next);
+      for (const name of deadlines.keys()) if (!services.has(name)) forgetDeadline(name);
+      if (!services.has(hookNames.preStart)) hookIsOpen = false;
+      watched = next.phases.map((phase): Watched => {
+        const one = former.find((old) => old.phase.name === phase.name);
+        if (one?.isDone) return { ...one, phase };
+        const members = [...membersOf(next, phase).keys()].map((name): [string, Outcome] => [name, known.get(name) ?? { id: "pending" }]);
+        return { phase, members: new Map(members), isDone: false, ...(one?.startedMs !== undefined && { startedMs: one.startedMs }) };
+      });
+      // A phase may have waited for nobody else than who is gone now.
+      advance(performance.now());
+    },
     apply(event) {
       if (isOver) return;
       if (event.type === "supervisor.stopping") return end();
@@ -148,6 +174,8 @@ export function createPhaseWatch(plan: Plan, { emit, usualMs }: WatchOptions): P
     },
   };
 }
+
+const byName = ({ services }: Plan): Map<string, Service> => new Map(services.map((service) => [service.name, service]));
 
 function membersOf(plan: Plan, { name }: PlannedPhase): Map<string, Outcome> {
   return new Map(plan.services.filter(({ phase }) => phase === name).map((service) => [service.name, { id: "pending" }]));

@@ -7,9 +7,8 @@ import { describeEnding } from "./service-state.ts";
 const shownLines = 10;
 
 /** An observer: says on the log what happens, in a person's words. */
-export function createAnnouncer(plan: Plan, log: Log): (event: StampedEvent) => void {
-  const optional = new Set(plan.services.filter((service) => service.optional).map(({ name }) => name));
-  const mirrored = new Set(plan.services.filter(({ console }) => console).map(({ name }) => name));
+export function createAnnouncer(current: () => Plan, log: Log): (event: StampedEvent) => void {
+  const declared = (name: string) => current().services.find((service) => service.name === name);
   const showLines = (service: string, lines: readonly string[]) => {
     if (lines.length === 0) return;
     log.info(`The last lines of ${service}:`);
@@ -19,8 +18,8 @@ export function createAnnouncer(plan: Plan, log: Log): (event: StampedEvent) => 
     const about = "service" in event ? { event: event.type, name: event.service } : { event: event.type };
     switch (event.type) {
       case "supervisor.started":
-        for (const line of plan.announce) log.line(line);
-        for (const warning of plan.warnings) log.warn(warning);
+        for (const line of current().announce) log.line(line);
+        for (const warning of current().warnings) log.warn(warning);
         return;
       case "supervisor.warned":
         return log.warn(event.hint === undefined ? event.message : `${event.message} ${event.hint}`, about);
@@ -38,6 +37,11 @@ export function createAnnouncer(plan: Plan, log: Log): (event: StampedEvent) => 
       case "supervisor.reload-failed":
         log.error(`Cannot reload, everything goes on as it was: ${event.message}`, about);
         return event.hint === undefined ? undefined : log.info(event.hint, about);
+      case "supervisor.logs-reopened":
+        log.info(`Log files were opened anew: ${event.files}.`, about);
+        if (event.direct.length > 0)
+          log.warn(`${event.direct.join(", ")} write their logs themselves, and go on in the old file until their next start.`, about);
+        return;
       case "supervisor.stopping":
         return log.info(`Stopping: ${event.reason}.`, about);
       case "supervisor.stopped":
@@ -56,10 +60,10 @@ export function createAnnouncer(plan: Plan, log: Log): (event: StampedEvent) => 
         if (event.wanted) return log.debug(`${event.service} ${describeEnding(event.ending)}`, about);
         if (event.ending.code === 0) return log.info(`${event.service} ${describeEnding(event.ending)}`, about);
         log.warn(`${event.service} ${describeEnding(event.ending)}`, about);
-        if (!mirrored.has(event.service)) showLines(event.service, event.lastLines);
+        if (!declared(event.service)?.console) showLines(event.service, event.lastLines);
         return;
       case "service.failed":
-        return log[optional.has(event.service) ? "warn" : "error"](`Cannot start ${event.service}: ${event.reason}.`, about);
+        return log[declared(event.service)?.optional ? "warn" : "error"](`Cannot start ${event.service}: ${event.reason}.`, about);
       case "service.backing-off":
         return log.info(`${event.service} starts again ${event.delayMs === 0 ? "at once" : `in ${seconds(event.delayMs)}`} (restart ${event.restarts})`, about);
       case "service.crash-looping":

@@ -10,6 +10,8 @@ export interface Depended {
   readonly hasStarted: boolean;
   /** It was ready or done, or has failed, at least once since it was asked to start. */
   readonly hasSettled: boolean;
+  /** Being stopped only to be started again. */
+  readonly comesBack: boolean;
   /** A line of its output has matched since it was last asked to start. */
   hasSaid(pattern: string): boolean;
 }
@@ -28,7 +30,7 @@ export function isMet(depended: Depended, { condition, pattern = "" }: Wanted): 
 
 /** Why the condition will not hold until somebody restarts that service; undefined while there is hope. */
 export function whyNever(depended: Depended, wanted: Wanted): string | undefined {
-  if (isMet(depended, wanted)) return undefined;
+  if (isMet(depended, wanted) || depended.comesBack) return undefined;
   const { name, state } = depended;
   if (state.id === "crash-looping") return `${name} keeps failing: ${state.reason}`;
   if (state.id !== "exited") return undefined;

@@ -15,6 +15,8 @@ export interface EndOptions {
   readonly signal: NodeJS.Signals;
   /** Aborts when patience is at its end: then SIGKILL. */
   readonly kill: AbortSignal;
+  /** Aborts when there is no time to see whether SIGKILL helps; without it, 2 s. */
+  readonly over?: AbortSignal;
 }
 
 /** How long a process may take to vanish after SIGKILL; one stuck in the kernel is given up on. */
@@ -26,7 +28,7 @@ const strayMs = 200;
  * Ends a child and its whole family: signal to the group, then to whoever left the group, SIGKILL when `kill` aborts.
  * Resolves only when nobody is left (zombies do not count), or when even SIGKILL did not help.
  */
-export async function endFamily(family: Family, { signal, kill }: EndOptions): Promise<{ killed: boolean; left: readonly number[] }> {
+export async function endFamily(family: Family, { signal, kill, over: giveUp }: EndOptions): Promise<{ killed: boolean; left: readonly number[] }> {
   tell(-family.pid, signal);
   // A stopped process gets its signal only when it goes on.
   tell(-family.pid, "SIGCONT");
@@ -40,8 +42,8 @@ export async function endFamily(family: Family, { signal, kill }: EndOptions): P
   if ((await untilEmpty(family, kill, tellOnce)).length === 0) return { killed: false, left: [] };
   tell(-family.pid, "SIGKILL");
   // Behind a deaf leader nobody has spoken to the strays yet: they get their signal, and a moment.
-  await within(strayMs, (over) => untilEmpty(family, over, tellOnce));
-  const left = await within(vanishMs, async (over) => {
+  await within(strayMs, giveUp, (over) => untilEmpty(family, over, tellOnce));
+  const left = await within(vanishMs, giveUp, async (over) => {
     const stuck = await untilEmpty(family, over, ({ pid }) => tell(pid, "SIGKILL"));
     await untilAborted(over, family.leaderExited);
     return stuck;
@@ -49,13 +51,17 @@ export async function endFamily(family: Family, { signal, kill }: EndOptions): P
   return { killed: true, left: left.map(({ pid }) => pid) };
 }
 
-async function within<T>(ms: number, run: (over: AbortSignal) => Promise<T>): Promise<T> {
+async function within<T>(ms: number, sooner: AbortSignal | undefined, run: (over: AbortSignal) => Promise<T>): Promise<T> {
   const over = new AbortController();
-  const timer = setTimeout(() => over.abort(), ms);
+  const end = () => over.abort();
+  const timer = setTimeout(end, ms);
+  sooner?.addEventListener("abort", end, { once: true });
+  if (sooner?.aborted) end();
   try {
     return await run(over.signal);
   } finally {
     clearTimeout(timer);
+    sooner?.removeEventListener("abort", end);
   }
 }
 
@@ -93,17 +99,19 @@ export interface StrayOptions {
   /** Who else is ours: orphans that came to this process, whatever their environment says. */
   adopted?(): readonly number[];
   readonly momentMs?: number;
+  /** How long they may take to vanish after SIGKILL; default 2 s. */
+  readonly vanishMs?: number;
 }
 
 /** Ends whoever still carries the marker, or was adopted, after every service is gone: SIGTERM, a moment, SIGKILL. */
-export async function endStrays(marker: string, { adopted = () => [], momentMs = 300 }: StrayOptions = {}): Promise<void> {
+export async function endStrays(marker: string, { adopted = () => [], momentMs = 300, vanishMs: patienceMs = vanishMs }: StrayOptions = {}): Promise<void> {
   const endMs = performance.now() + momentMs;
   for (let pauseMs = 2; ; pauseMs = Math.min(50, pauseMs * 1.5)) {
     const strays = new Set([...findFamily({ marker }).map(({ pid }) => pid), ...adopted()]);
     if (strays.size === 0) return;
     const isOver = performance.now() >= endMs;
     for (const pid of strays) if (isOver || pauseMs === 2) tell(pid, isOver ? "SIGKILL" : "SIGTERM");
-    if (isOver && performance.now() >= endMs + vanishMs) return;
+    if (isOver && performance.now() >= endMs + patienceMs) return;
     await pause(pauseMs);
   }
 }

@@ -6,6 +6,7 @@ import { createCheck, type ProbeSurroundings as Ask } from "../probes/create-che
 import { untilUnresponsive } from "../probes/liveness.ts";
 import { notifyCheck } from "../probes/notify.ts";
 import { waitUntilReady, watchReadiness } from "../probes/probe.ts";
+import { atMost } from "../util/at-most.ts";
 import { pause } from "../util/pause.ts";
 import { type Child, type ChildOptions, spawnChild } from "./child.ts";
 import { endFamily } from "./end-family.ts";
@@ -14,7 +15,7 @@ import { adjust, limitedArgv } from "./limits.ts";
 import type { Output } from "./output.ts";
 import { removePidFile, writePidFile } from "./pid-file.ts";
 import { commandRunner } from "./run-command.ts";
-import type { ServiceState } from "./service-state.ts";
+import { type ServiceState, unseen } from "./service-state.ts";
 import { markerOf, type Surroundings } from "./surroundings.ts";
 import { type Identity, resolveUser } from "./user.ts";
 
@@ -25,7 +26,9 @@ export type LifeEnd =
   /** It did not answer its liveness probe any more. */
   | { readonly type: "hung"; readonly ending: Ending; readonly readyMs: number; readonly reason: string }
   | { readonly type: "exited"; readonly ending: Ending; readonly readyMs: number }
-  | { readonly type: "stopped"; readonly ending: Ending; readonly killed: boolean };
+  /** Not even SIGKILL ended it, or its end cannot be seen: it is stuck in the kernel, or frozen. */
+  | { readonly type: "stuck"; readonly ending: Ending; readonly reason: string }
+  | { readonly type: "stopped"; readonly ending: Ending; readonly killed: boolean; readonly stuck: boolean };
 
 export interface LifeOptions {
   readonly service: Service;
@@ -36,6 +39,8 @@ export interface LifeOptions {
   readonly stop: AbortSignal;
   /** Aborts when its grace is over. */
   readonly kill: AbortSignal;
+  /** Aborts when there is no time to wait for what SIGKILL does. */
+  readonly over: AbortSignal;
   set(state: ServiceState): void;
   /** A new child is about to start; its output can be listened to. */
   onChild(): void;
@@ -43,6 +48,9 @@ export interface LifeOptions {
 
 /** After the child is gone its output may be held open by somebody who got away; not longer than this. */
 const drainMs = 1000;
+const flushMs = 5000;
+/** A dead child's end is seen within milliseconds. */
+const vanishMs = 2000;
 
 /** One child from spawn to the last trace of it: probing, its end, the end of its family, its output. */
 export async function runLife(options: LifeOptions): Promise<LifeEnd> {
@@ -105,10 +113,12 @@ export async function runLife(options: LifeOptions): Promise<LifeEnd> {
   if (first.type === "too-late" || first.type === "hung") bus.emit({ type: "service.failed", service: service.name, reason: first.reason });
   if (first.type === "stop") set({ id: "stopping", child });
   if (first.type !== "exited") bus.emit({ type: "service.stopping", service: service.name, signal: service.stop.signal });
-  const killed = await endChild(options, child, first.type !== "stop");
-  const ending = await child.exited;
+  const { killed, survivors } = await endChild(options, child, first.type !== "stop");
+  const ending = survivors.length > 0 ? unseen : await child.exited;
   bus.emit({ type: "service.exited", service: service.name, ending, wanted: first.type === "stop", lastLines: output.lastLines });
-  if (first.type === "stop") return { type: "stopped", ending, killed };
+  if (first.type === "stop") return { type: "stopped", ending, killed, stuck: survivors.length > 0 };
+  // A second copy beside the first would fight it for its port and its GPU.
+  if (survivors.length > 0) return { type: "stuck", ending, reason: describeSurvivors(survivors) };
   if (first.type === "hung") return { type: "hung", ending, readyMs, reason: first.reason };
   return first.type === "too-late" ? { type: "too-late", ending, reason: first.reason } : { type: "exited", ending, readyMs };
 }
@@ -164,8 +174,17 @@ async function isOver(limitMs: number, signal: AbortSignal): Promise<boolean> {
   return !signal.aborted;
 }
 
-/** Ends the child's whole family and takes the rest of its output; true when SIGKILL was needed. */
-async function endChild({ service, around, output, kill }: LifeOptions, child: Child, ownGrace: boolean): Promise<boolean> {
+interface Ended {
+  /** SIGKILL was needed. */
+  readonly killed: boolean;
+  /** Processes that it did not end, in time at least. */
+  readonly survivors: readonly number[];
+}
+
+const describeSurvivors = (pids: readonly number[]): string => `process ${pids.join(", ")} survives SIGKILL`;
+
+/** Ends the child's whole family and takes the rest of its output. */
+async function endChild({ service, around, output, kill, over }: LifeOptions, child: Child, ownGrace: boolean): Promise<Ended> {
   const patience = new AbortController();
   const giveUp = () => patience.abort();
   kill.addEventListener("abort", giveUp, { once: true });
@@ -173,20 +192,22 @@ async function endChild({ service, around, output, kill }: LifeOptions, child: C
   const timer = ownGrace ? setTimeout(giveUp, service.stop.graceMs) : undefined;
   const beganMs = performance.now();
   const family = { pid: child.pid, marker: markerOf(around.instance, service.name), leaderExited: child.exited };
-  const { killed, left } = await endFamily(family, { signal: service.stop.signal, kill: patience.signal });
+  const { killed, left } = await endFamily(family, { signal: service.stop.signal, kill: patience.signal, over });
+  // A dead process that its tracer holds back cannot be seen to have ended.
+  const isSeen = left.length > 0 || (await atMost(vanishMs, child.exited, { signal: over })) !== undefined;
+  const survivors = isSeen ? left : [child.pid];
   clearTimeout(timer);
   kill.removeEventListener("abort", giveUp);
   if (killed) around.bus.emit({ type: "service.killed", service: service.name, afterMs: performance.now() - beganMs });
-  if (left.length > 0) around.warn(`Cannot end ${service.name}: process ${left.join(", ")} survives SIGKILL.`);
-  const late = new AbortController();
-  await Promise.race([child.drained, pause(drainMs, { signal: late.signal })]);
-  late.abort();
+  if (survivors.length > 0) around.warn(`Cannot end ${service.name}: ${describeSurvivors(survivors)}.`);
+  await atMost(drainMs, child.drained);
   child.closeOutput();
-  await output.endChild();
+  // Only a log on a dead volume takes so long; nobody waits for that one.
+  await atMost(flushMs, output.endChild(), { signal: over });
   removePidFile(service.pidFile);
   around.guardian.remove(child.pid);
   around.record.remove(child.pid);
-  return killed;
+  return { killed, survivors };
 }
 
 function identityOf(service: Service, { isRoot, warn }: Surroundings): Identity | string | undefined {

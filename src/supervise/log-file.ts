@@ -2,6 +2,7 @@ import { closeSync, existsSync, fstatSync, mkdirSync, openSync, renameSync, rmSy
 import { dirname } from "node:path";
 import { promisify } from "node:util";
 import { reasonOf } from "../errors/fettle-error.ts";
+import { LineTurns } from "./line-turns.ts";
 
 const writeAt = promisify(write);
 
@@ -22,10 +23,11 @@ const maxWaitingBytes = 1 << 20;
 const gatherMs = 10;
 const gatherBytes = 65_536;
 
-/** A service's log: appended (never truncated), written in order without blocking, rotated at line ends without loss. */
+/** A log: appended (never truncated), written in order without blocking, rotated at line ends without loss. Several streams may share it. */
 export class LogFile {
   readonly path: string;
   readonly #options: LogFileOptions;
+  readonly #turns = new LineTurns((block) => this.#enqueue(block));
   #fd: number | undefined;
   #sizeBytes = 0;
   #endsLine = true;
@@ -34,35 +36,52 @@ export class LogFile {
   #gathering: NodeJS.Timeout | undefined;
   #writing: Promise<void> | undefined;
   #troubled = false;
+  #isMoved = false;
 
   constructor(path: string, options: LogFileOptions) {
     this.path = path;
     this.#options = options;
   }
 
-  /** Returns a promise only when the disk is behind; it resolves when there is room again. */
-  write(block: Buffer): Promise<void> | undefined {
-    this.#waiting.push(block);
-    this.#waitingBytes += block.length;
-    if (this.#waitingBytes >= gatherBytes) this.#begin();
-    else if (!this.#writing) this.#gathering ??= setTimeout(() => this.#begin(), gatherMs);
+  /** `stream`: whose lines these are; no line of one is cut by another's. Returns a promise only when the disk is behind; it resolves when there is room again. */
+  write(block: Buffer, stream: object = this): Promise<void> | undefined {
+    this.#turns.take(block, stream);
     return this.#waitingBytes > maxWaitingBytes ? this.#writing : undefined;
+  }
+
+  /** Nothing more comes of that stream for now: its last line counts as one, whether it had an end or not. */
+  endLine(stream: object = this): void {
+    this.#turns.end(stream);
   }
 
   /** Nothing that was given is still on its way to the file. */
   get isFlushed(): boolean {
-    return this.#waiting.length === 0 && !this.#writing;
+    return this.#waiting.length === 0 && !this.#writing && this.#turns.isEmpty;
   }
 
   /** Resolves when everything given so far is in the file. */
   async flush(): Promise<void> {
+    await this.#turns.settled();
     this.#begin();
     while (this.#writing) await this.#writing;
+  }
+
+  /** Somebody has moved the file away: what comes from the next line on goes to a new one of the old name. Nothing is lost, no line cut. */
+  reopen(): void {
+    this.#isMoved = this.#fd !== undefined;
+    if (!this.#writing) this.#followMove();
   }
 
   async close(): Promise<void> {
     await this.flush();
     this.#closeFile();
+  }
+
+  #enqueue(block: Buffer): void {
+    this.#waiting.push(block);
+    this.#waitingBytes += block.length;
+    if (this.#waitingBytes >= gatherBytes) this.#begin();
+    else if (!this.#writing) this.#gathering ??= setTimeout(() => this.#begin(), gatherMs);
   }
 
   #begin(): void {
@@ -83,6 +102,7 @@ export class LogFile {
         this.#troubled = true;
         this.#closeFile();
       }
+      this.#followMove();
     }
     // In one breath with the last look at what waits: whoever writes after this begins anew.
     this.#writing = undefined;
@@ -110,7 +130,25 @@ export class LogFile {
     this.#fd = undefined;
   }
 
+  /** Only between two writes. The new file is there at once: whoever moved the old one may look for it. */
+  #followMove(): void {
+    if (!this.#isMoved || !(this.#endsLine || this.#turns.isBetweenLines)) return;
+    this.#isMoved = false;
+    this.#endsLine = true;
+    this.#turns.forget();
+    try {
+      this.#closeFile();
+      this.#openFile();
+    } catch (error) {
+      if (!this.#troubled) this.#options.onTrouble(reasonOf(error));
+      this.#troubled = true;
+    }
+  }
+
   #rotate(): void {
+    // Somebody may have emptied it meanwhile (copytruncate).
+    if (this.#fd !== undefined) this.#sizeBytes = fstatSync(this.#fd).size;
+    if (this.#sizeBytes < (this.#options.maxBytes ?? rotation.maxBytes)) return;
     this.#closeFile();
     rotateFiles(this.path, this.#options.count ?? rotation.count);
     this.#sizeBytes = 0;

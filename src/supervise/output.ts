@@ -2,7 +2,8 @@ import { stripVTControlCharacters } from "node:util";
 import { reasonOf } from "../errors/fettle-error.ts";
 import { DirectLog } from "./direct-log.ts";
 import { LineSplitter } from "./line-splitter.ts";
-import { LogFile, rotation } from "./log-file.ts";
+import { type LogFile, rotation } from "./log-file.ts";
+import { LogFiles } from "./log-files.ts";
 
 export interface OutputOptions {
   readonly logFile: string;
@@ -10,6 +11,10 @@ export interface OutputOptions {
   readonly onLine?: ((line: string) => void) | undefined;
   /** The program writes its file itself; no line is mirrored or listened to. */
   readonly direct?: boolean | undefined;
+  /** Where log files are shared with other services; default: with nobody. */
+  readonly files?: LogFiles;
+  /** Takes what must not be seen out of a block, before anybody gets it. */
+  mask?(block: Buffer): Buffer;
   onTrouble(reason: string): void;
 }
 
@@ -20,6 +25,7 @@ const keptBytes = 65_536;
 
 /** Where a service's output goes: its file word for word, its last lines in memory, the console, and whoever listens. */
 export class Output {
+  readonly #files: LogFiles;
   readonly #file: LogFile;
   readonly #direct: DirectLog | undefined;
   readonly #options: OutputOptions;
@@ -32,9 +38,13 @@ export class Output {
 
   constructor(options: OutputOptions) {
     this.#options = options;
-    this.#file = new LogFile(options.logFile, { onTrouble: options.onTrouble });
+    this.#files = options.files ?? new LogFiles();
+    this.#file = this.#files.use(options.logFile, { onTrouble: options.onTrouble });
     this.#direct = options.direct ? new DirectLog(options.logFile, rotation) : undefined;
-    const splitter = () => new LineSplitter((block) => this.#take(block));
+    const splitter = () => {
+      const stream = new LineSplitter((block) => this.#take(block, stream));
+      return stream;
+    };
     this.#splitters = { stdout: splitter(), stderr: splitter() };
   }
 
@@ -65,8 +75,10 @@ export class Output {
 
   /** At the end of a child: what had no line end counts as a line. Resolves when the file has it. */
   async endChild(): Promise<void> {
-    this.#splitters.stdout.flush();
-    this.#splitters.stderr.flush();
+    for (const stream of Object.values(this.#splitters)) {
+      stream.flush();
+      this.#file.endLine(stream);
+    }
     await this.#file.flush();
   }
 
@@ -99,11 +111,12 @@ export class Output {
   }
 
   close(): Promise<void> {
-    return this.#file.close();
+    return this.#files.release(this.#file);
   }
 
-  #take(block: Buffer): void {
-    this.#hold = this.#file.write(block) ?? this.#hold;
+  #take(bytes: Buffer, stream: object): void {
+    const block = this.#options.mask?.(bytes) ?? bytes;
+    this.#hold = this.#file.write(block, stream) ?? this.#hold;
     for (const follower of this.#followers) follower(block);
     this.#keep(block);
     const { onLine } = this.#options;

@@ -23,7 +23,11 @@ export type ServiceState =
   | { readonly id: "exited"; readonly wanted: boolean; readonly ending?: Ending; readonly reason?: string }
   | { readonly id: "crash-looping"; readonly restarts: number; readonly reason: string; readonly ending?: Ending };
 
+/** The ending of a child that even SIGKILL did not end, or whose end cannot be seen. */
+export const unseen: Ending = { code: null, signal: null };
+
 /** "ended with code 1", "died of SIGKILL". */
 export function describeEnding({ code, signal }: Ending): string {
+  if (code === null && signal === null) return "could not be ended";
   return signal === null ? `ended with code ${code}` : `died of ${signal}`;
 }

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
-import type { Service } from "../plan/plan.ts";
+import type { Dependency, Service } from "../plan/plan.ts";
 import { pause } from "../util/pause.ts";
 import { type Depended, describeWait, isMet, whyNever } from "./dependencies.ts";
 import { type LifeEnd, runLife } from "./life.ts";
@@ -12,9 +12,11 @@ import type { Surroundings } from "./surroundings.ts";
 export interface StopOptions {
   /** Given when everything stops: ms from now (its own grace counts when that is shorter), and no restart under way starts it again. */
   readonly budgetMs?: number;
+  /** It is started again right after; its dependants wait on, as they do when it crashes. */
+  readonly comesBack?: boolean;
 }
 
-/** `cutShort`: it had to be killed, and sooner than its own grace allows. */
+/** `cutShort`: it had to be killed, and sooner than its own grace allows, or could not be ended at all. */
 export interface StopOutcome {
   readonly killed: boolean;
   readonly cutShort: boolean;
@@ -23,6 +25,7 @@ export interface StopOutcome {
 interface Run {
   readonly stop: AbortController;
   readonly kill: AbortController;
+  readonly over: AbortController;
   readonly done: Promise<void>;
 }
 
@@ -43,7 +46,9 @@ export class SupervisedService implements Depended {
   /** The dependencies that order the first start have held. */
   #hasBegun = false;
   #killed = false;
+  #isStuck = false;
   #isClosed = false;
+  #comesBack = false;
   #restarts = 0;
   #changed = Promise.withResolvers<void>();
 
@@ -96,6 +101,15 @@ export class SupervisedService implements Depended {
     return this.#hasSettled || (this.spec.background === true && this.#hasStarted);
   }
 
+  /** It has ended, or was given up, and does not start again by itself. */
+  get isOver(): boolean {
+    return this.#state.id === "crash-looping" || (this.#state.id === "exited" && !this.#state.wanted);
+  }
+
+  get comesBack(): boolean {
+    return this.#comesBack;
+  }
+
   /** Somebody waits for a line of its output that matches. */
   expectLine(pattern: string): void {
     if (!this.#lines.has(pattern)) this.#lines.set(pattern, { expression: new RegExp(pattern), seen: false });
@@ -116,31 +130,39 @@ export class SupervisedService implements Depended {
 
   /** Begins to run; does nothing while it runs already. */
   start(): void {
+    this.#comesBack = false;
     if (this.#run || this.#isClosed) return;
     const stop = new AbortController();
     const kill = new AbortController();
+    const over = new AbortController();
     this.#hasStarted = false;
     this.#hasSettled = false;
     for (const line of this.#lines.values()) line.seen = false;
     this.#killed = false;
+    this.#isStuck = false;
     this.#record.reset();
-    const done = this.#live(stop.signal, kill.signal).finally(() => {
+    const done = this.#live({ stop: stop.signal, kill: kill.signal, over: over.signal }).finally(() => {
       this.#run = undefined;
     });
-    this.#run = { stop, kill, done };
+    this.#run = { stop, kill, over, done };
   }
 
   /** Ends the child and its family, or calls off what it waits for. Resolves when nobody is left. */
-  async stop({ budgetMs = Number.POSITIVE_INFINITY }: StopOptions = {}): Promise<StopOutcome> {
+  async stop({ budgetMs = Number.POSITIVE_INFINITY, comesBack = false }: StopOptions = {}): Promise<StopOutcome> {
     if (Number.isFinite(budgetMs)) this.#isClosed = true;
+    this.#comesBack = comesBack;
     const run = this.#run;
     if (!run) return { killed: false, cutShort: false };
-    const timer = setTimeout(() => run.kill.abort(), Math.max(0, Math.min(budgetMs, this.spec.stop.graceMs)));
+    const { graceMs } = this.spec.stop;
+    const timers = [
+      setTimeout(() => run.kill.abort(), Math.max(0, Math.min(budgetMs - vanishReserve(budgetMs), graceMs))),
+      ...(Number.isFinite(budgetMs) ? [setTimeout(() => run.over.abort(), Math.max(minVanishMs, budgetMs))] : []),
+    ];
     const beganMs = performance.now();
     run.stop.abort();
     await run.done;
-    clearTimeout(timer);
-    return { killed: this.#killed, cutShort: this.#killed && performance.now() - beganMs < this.spec.stop.graceMs };
+    for (const timer of timers) clearTimeout(timer);
+    return { killed: this.#killed, cutShort: this.#isStuck || (this.#killed && performance.now() - beganMs < graceMs) };
   }
 
   /** No more patience: SIGKILL to whatever is being stopped. */
@@ -157,7 +179,7 @@ export class SupervisedService implements Depended {
   }
 
   async #stopAndStart(): Promise<void> {
-    await this.stop();
+    await this.stop({ comesBack: true });
     if (this.#hasStarted) this.#restarts++;
     this.start();
   }
@@ -180,7 +202,7 @@ export class SupervisedService implements Depended {
     this.#around.changed();
   }
 
-  async #live(stop: AbortSignal, kill: AbortSignal): Promise<void> {
+  async #live({ stop, kill, over }: Readonly<Record<"stop" | "kill" | "over", AbortSignal>>): Promise<void> {
     if (await this.#dependenciesHold(stop)) {
       while (!stop.aborted) {
         const end = await runLife({
@@ -190,11 +212,13 @@ export class SupervisedService implements Depended {
           restarts: this.#restarts,
           stop,
           kill,
+          over,
           set: (state) => this.#set(state),
           onChild: () => this.#listen(),
         });
         if (end.type === "stopped") {
           this.#killed = end.killed;
+          this.#isStuck = end.stuck;
           return this.#stopped(end);
         }
         const delayMs = this.#afterEnd(end);
@@ -219,7 +243,8 @@ export class SupervisedService implements Depended {
     const reason = end.type === "exited" ? describeEnding(end.ending) : end.reason;
     const succeeded = end.type === "exited" && end.ending.code === 0;
     if (end.type === "spawn-failed") bus.emit({ type: "service.failed", service: this.name, reason });
-    const isOver = (succeeded && (this.isTask || policy === "on-failure")) || policy === "never" || (end.type === "spawn-failed" && end.permanent);
+    const isOver =
+      (succeeded && (this.isTask || policy === "on-failure")) || policy === "never" || end.type === "stuck" || (end.type === "spawn-failed" && end.permanent);
     if (isOver) {
       this.#set({ id: "exited", wanted: false, ...(ending && { ending }), ...(end.type !== "exited" && { reason }) });
       return this.#over(end, reason);
@@ -248,17 +273,16 @@ export class SupervisedService implements Depended {
     stop.addEventListener("abort", () => aborted.resolve(), { once: true });
     let told: string | undefined;
     while (!stop.aborted) {
-      const open = this.spec.dependsOn.flatMap((dependency) => {
-        const { service, startOnly = false } = dependency;
-        const other = this.#find(service);
-        return other && !(startOnly && this.#hasBegun) && !isMet(other, dependency) ? [{ other, dependency, startOnly }] : [];
-      });
+      // Once the order of phases has let it begin, nothing that a reload adds to a former phase holds it up again.
+      const order = this.#open(this.spec.dependsOn.filter(({ startOnly }) => startOnly));
+      if (order.length === 0 && this.spec.dependsOn.some(({ startOnly }) => startOnly)) this.#hasBegun = true;
+      const open = [...this.#open(this.spec.dependsOn.filter(({ startOnly }) => !startOnly)), ...(this.#hasBegun ? [] : order)];
       if (open.length === 0) {
         this.#hasBegun = true;
         return true;
       }
       const never = open
-        .filter(({ startOnly }) => !startOnly)
+        .filter(({ dependency }) => !dependency.startOnly)
         .map(({ other, dependency }) => whyNever(other, dependency))
         .find((why) => why !== undefined);
       if (never !== undefined) this.#hasSettled = true;
@@ -272,12 +296,26 @@ export class SupervisedService implements Depended {
     }
     return false;
   }
+
+  /** Those that do not hold yet. */
+  #open(dependencies: readonly Dependency[]): { readonly other: SupervisedService; readonly dependency: Dependency }[] {
+    return dependencies.flatMap((dependency) => {
+      const other = this.#find(dependency.service);
+      return other && !isMet(other, dependency) ? [{ other, dependency }] : [];
+    });
+  }
 }
+
+/** Kept of a budget for what SIGKILL needs: a process with much memory, or a GPU, takes a moment to vanish. */
+const vanishReserve = (budgetMs: number): number => (Number.isFinite(budgetMs) ? Math.max(0, Math.min(500, budgetMs / 8)) : 0);
+const minVanishMs = 300;
 
 function openOutput(spec: Service, around: Surroundings): Output {
   return new Output({
     logFile: spec.logFile,
     direct: spec.directLog,
+    files: around.logFiles,
+    mask: around.mask,
     onLine: spec.console ? (line) => around.mirror(spec.name, line) : undefined,
     onTrouble: (reason) => around.warn(`Cannot write ${spec.logFile}: ${reason}.`, "The service goes on; its lines are on the console only."),
   });
@@ -286,6 +324,6 @@ function openOutput(spec: Service, around: Surroundings): Output {
 /** What the container's exit code is when this end was the end of everything: 3 when it could not even start. */
 function exitCodeOf(end: Exclude<LifeEnd, { type: "stopped" }>): number {
   if (end.type === "spawn-failed") return 3;
-  if (end.type === "too-late" || end.type === "hung") return 1;
+  if (end.type === "too-late" || end.type === "hung" || end.type === "stuck") return 1;
   return end.ending.code ?? 128 + signalNumber(end.ending.signal);
 }

@@ -1,4 +1,5 @@
 import type { Service } from "../plan/plan.ts";
+import { atMost } from "../util/at-most.ts";
 
 /** The part of the budget that is kept for those who stop last (engines), in all. */
 const reserveMs = 1500;
@@ -48,6 +49,24 @@ export async function stopAll(services: readonly Stoppable[], budgetMs: number):
   };
   const outcomes = await Promise.all(services.map(stop));
   return { cutShort: outcomes.some(({ cutShort }) => cutShort) };
+}
+
+/** So much longer than the budget may it take to find out that somebody cannot be ended. */
+const overrunMs = 500;
+
+/** As `stopAll`, and over in any case soon after the budget: what hangs then (in the kernel, on a dead volume) is `left`, by name. */
+export async function stopWithin(services: readonly Stoppable[], budgetMs: number): Promise<{ cutShort: boolean; left: readonly string[] }> {
+  const left = new Set(services.map(({ spec }) => spec.name));
+  const counted = services.map((service): Stoppable => ({
+    spec: service.spec,
+    async stop(options) {
+      const outcome = await service.stop(options);
+      left.delete(service.spec.name);
+      return outcome;
+    },
+  }));
+  const outcome = await atMost(budgetMs + overrunMs, stopAll(counted, budgetMs));
+  return { cutShort: outcome?.cutShort ?? true, left: outcome ? [] : [...left] };
 }
 
 /** For each service the length of the longest chain of others that wait for its end. */

@@ -5,10 +5,15 @@ export function signalNumber(signal: NodeJS.Signals | null): number {
   return signal === null ? 0 : (constants.signals[signal] ?? 0);
 }
 
-/** Calls back for every SIGHUP until ended. */
-export function watchHangup(onHangup: () => void): SignalWatch {
-  process.on("SIGHUP", onHangup);
-  return { end: () => void process.off("SIGHUP", onHangup) };
+/** Calls back for every SIGHUP until ended: the configuration may have changed. */
+export const watchHangup = (onHangup: () => void): SignalWatch => watch("SIGHUP", onHangup);
+
+/** Calls back for every SIGUSR1 until ended: log files have been moved away, as with nginx. */
+export const watchReopen = (onReopen: () => void): SignalWatch => watch("SIGUSR1", onReopen);
+
+function watch(signal: NodeJS.Signals, onSignal: () => void): SignalWatch {
+  process.on(signal, onSignal);
+  return { end: () => void process.off(signal, onSignal) };
 }
 
 export interface SignalWatch {

@@ -1,6 +1,6 @@
 import type { EngineStatus, PhaseStatus, ServiceStatus, Snapshot, TimelineStage } from "../control/protocol.ts";
 import type { StampedEvent } from "../events/event.ts";
-import type { Plan, Service } from "../plan/plan.ts";
+import type { Plan, PlannedPhase, Service } from "../plan/plan.ts";
 import { version } from "../version.ts";
 import { describeEnding } from "./service-state.ts";
 
@@ -8,8 +8,8 @@ type Shown = { -readonly [key in keyof ServiceStatus]: ServiceStatus[key] };
 
 interface Kept {
   readonly shown: Shown;
-  readonly optional: boolean;
-  readonly background: boolean;
+  optional: boolean;
+  background: boolean;
   /** It was ready or done, or has failed, at least once. */
   settled?: boolean;
   spawnedMs?: number;
@@ -30,9 +30,7 @@ export function createStatus(first: Plan): Status {
   const startedAt = new Date().toISOString();
   const startedMs = performance.now();
   const services = new Map<string, Kept>(plan.services.map((service) => [service.name, waiting(service)]));
-  const phases = new Map<string, PhaseStatus>(
-    plan.phases.map(({ name, number, title, targetMs }) => [name, { name, number, title, state: "waiting", ...(targetMs !== undefined && { targetMs }) }]),
-  );
+  let phases = new Map<string, PhaseStatus>(plan.phases.map((one) => [one.name, waitingPhase(one)]));
   const jobs = { received: 0, done: 0, failed: 0 };
   let seq = 0;
   let phase: "starting" | "up" | "stopping" = "starting";
@@ -62,7 +60,13 @@ export function createStatus(first: Plan): Status {
     use(next) {
       plan = next;
       for (const name of services.keys()) if (!next.services.some((service) => service.name === name)) services.delete(name);
-      for (const service of next.services) if (!services.has(service.name)) services.set(service.name, waiting(service));
+      for (const service of next.services) {
+        const known = services.get(service.name);
+        if (!known) services.set(service.name, waiting(service));
+        else Object.assign(known, { optional: service.optional === true, background: service.background === true });
+      }
+      // One that has begun keeps what was said of it; what is declared now comes in the order of now.
+      phases = new Map(next.phases.map((one) => [one.name, { ...phases.get(one.name), ...waitingPhase(one), ...begun(phases.get(one.name)) }]));
     },
     snapshot(timeline) {
       const nowMs = performance.now();
@@ -92,6 +96,12 @@ export function createStatus(first: Plan): Status {
     },
   };
 }
+
+function waitingPhase({ name, number, title, targetMs }: PlannedPhase): PhaseStatus {
+  return { name, number, title, state: "waiting", ...(targetMs !== undefined && { targetMs }) };
+}
+
+const begun = (phase: PhaseStatus | undefined): Partial<PhaseStatus> => (phase ? { state: phase.state } : {});
 
 /** An engine or worker must be ready; anything else may also have ended well by itself. */
 function isWell({ shown: { role, state, ending }, wanted, settled, optional, background }: Kept): boolean {

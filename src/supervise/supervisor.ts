@@ -4,7 +4,9 @@ import type { ServiceStatus, Snapshot, WorkerSettings } from "../control/protoco
 import { FettleError } from "../errors/fettle-error.ts";
 import type { EventBus } from "../events/bus.ts";
 import type { Log, LogFormat } from "../log/log.ts";
+import { createByteMask } from "../log/mask.ts";
 import type { Plan, Service } from "../plan/plan.ts";
+import { atMost } from "../util/at-most.ts";
 import { version } from "../version.ts";
 import { createAnnouncer } from "./announce.ts";
 import { createControl } from "./control-server.ts";
@@ -13,12 +15,13 @@ import { inheritedEnv } from "./environment.ts";
 import { startGuardian } from "./guardian.ts";
 import { type HealthAddress, openHealthServer } from "./health-server.ts";
 import type { Init } from "./init/init.ts";
+import { LogFiles } from "./log-files.ts";
 import { describeLeftovers, endLeftovers, refuseBeside, RunRecord } from "./run-record.ts";
-import { reload, type Reloaded } from "./reload.ts";
+import { reload, type Reloaded, watchReload } from "./reload.ts";
 import { claimSocket, createRuntimeDir } from "./runtime-dir.ts";
 import { SupervisedService } from "./service.ts";
-import { stopAll } from "./shutdown.ts";
-import { signalNumber, type SignalWatch, watchHangup, watchSignals } from "./signals.ts";
+import { stopWithin } from "./shutdown.ts";
+import { signalNumber, watchReopen, watchSignals } from "./signals.ts";
 import { createStatus } from "./status.ts";
 import { markerOf, type Surroundings } from "./surroundings.ts";
 import { createTimeline, formatTimeline } from "./timeline.ts";
@@ -35,6 +38,10 @@ export interface SupervisorOptions {
   readonly workerSettings?: WorkerSettings;
   /** Reads the configuration again, on SIGHUP; left out: SIGHUP is not obeyed. */
   readonly reload?: () => Promise<Reloaded>;
+  /** After a reload: another plan holds from now on. */
+  readonly replanned?: (plan: Plan) => void;
+  /** Texts that no log of a service shall hold; the list may grow. */
+  readonly secrets?: readonly string[];
   /** Where the machine's health is served; left out: nowhere. A port that is taken is a warning. */
   readonly health?: HealthAddress;
   /** What this process does about orphans; left out: nothing. Ended with the supervisor. */
@@ -91,13 +98,14 @@ async function supervise(
   signals: { readonly last: NodeJS.Signals | undefined; readonly hasten: AbortController },
 ): Promise<number> {
   const { bus, runtimeDir } = options;
+  let current: Pick<Reloaded, "plan" | "workerSettings"> = { plan, ...(options.workerSettings && { workerSettings: options.workerSettings }) };
   const status = createStatus(plan);
-  const timeline = createTimeline(plan);
-  const announce = createAnnouncer(plan, options.log);
+  const timeline = createTimeline(() => current.plan);
+  const announce = createAnnouncer(() => current.plan, options.log);
   const endObservers = [bus.observe((event) => status.apply(event)), bus.observe((event) => timeline.apply(event)), bus.observe(announce)];
   const snapshot = (): Snapshot => status.snapshot(timeline.stages);
   const services = new Map<string, SupervisedService>();
-  let current: Pick<Reloaded, "plan" | "workerSettings"> = { plan, ...(options.workerSettings && { workerSettings: options.workerSettings }) };
+  const logFiles = new LogFiles();
   let isStopping = false;
   const act = async (service: SupervisedService, action: "restart" | "stop"): Promise<ServiceStatus> => {
     if (isStopping) throw new FettleError("supervise.stopping", `Cannot ${action} ${service.name}: everything is being stopped.`);
@@ -136,6 +144,8 @@ async function supervise(
     guardian,
     record,
     isRoot: process.getuid?.() === 0,
+    logFiles,
+    mask: createByteMask(options.secrets ?? []),
     mirror(service, line) {
       if (services.get(service)?.spec.role === "worker") write(`${line}\n`);
       else options.log.line(options.logFormat === "pretty" ? line : stripVTControlCharacters(line), { service });
@@ -173,7 +183,11 @@ async function supervise(
   for (const service of services.values()) service.start();
   if (services.size === 0) around.changed();
 
-  const hangup = watchReload(options, () =>
+  const reopening = watchReopen(() => {
+    const direct = current.plan.services.filter(({ directLog }) => directLog).map(({ name }) => name);
+    bus.emit({ type: "supervisor.logs-reopened", files: logFiles.reopen(), direct });
+  });
+  const hangup = watchReload(options.reload, () =>
     reload({
       bus,
       services,
@@ -183,8 +197,10 @@ async function supervise(
       use(next) {
         current = next;
         status.use(next.plan);
+        options.replanned?.(next.plan);
       },
       placed: (next) => expectLines(next, services),
+      changed: around.changed,
       isStopping: () => isStopping,
     }),
   );
@@ -198,42 +214,27 @@ async function supervise(
   };
   signals.hasten.signal.addEventListener("abort", hasten, { once: true });
   if (signals.hasten.signal.aborted) hasten();
-  const { cutShort } = await stopAll([...services.values()], current.plan.stopBudgetMs);
-  await endStrays(markerOf(instance), { adopted: () => options.init?.adopted(guardian.pids) ?? [] });
+  const { cutShort, left } = await stopWithin([...services.values()], current.plan.stopBudgetMs);
+  if (left.length > 0) warn(`Cannot wait any longer for ${left.join(", ")}; the stop budget is used up.`);
+  const restMs = stopMs + current.plan.stopBudgetMs - performance.now();
+  await endStrays(markerOf(instance), { adopted: () => options.init?.adopted(guardian.pids) ?? [], vanishMs: Math.max(200, Math.min(2000, restMs)) });
   const isCut = cutShort || signals.hasten.signal.aborted;
   const exitCode = cause.exitCode === 0 && isCut ? 128 + signalNumber(signals.last ?? cause.signal ?? "SIGTERM") : cause.exitCode;
   bus.emit({ type: "supervisor.stopped", exitCode, afterMs: performance.now() - stopMs });
   record.end();
   await guardian.close();
   const opened = await health;
-  await Promise.all([
-    socket.close(),
-    opened?.type === "listening" ? opened.server.close() : undefined,
-    ...[...services.values()].map(({ output }) => output.close()),
-  ]);
+  const outputs = [...services.values()].map(({ output }) => output.close());
+  await Promise.all([socket.close(), opened?.type === "listening" ? opened.server.close() : undefined, atMost(closeMs, Promise.all(outputs))]);
+  reopening.end();
   options.init?.end();
   rmSync(socket.path, { force: true });
   for (const end of endObservers) end();
   return exitCode;
 }
 
-/** Several SIGHUPs while one is obeyed are one more. */
-function watchReload({ reload: read }: SupervisorOptions, run: () => Promise<void>): SignalWatch | undefined {
-  if (!read) return undefined;
-  let wanted = false;
-  let running: Promise<void> | undefined;
-  const again = async () => {
-    while (wanted) {
-      wanted = false;
-      await run();
-    }
-    running = undefined;
-  };
-  return watchHangup(() => {
-    wanted = true;
-    running ??= again();
-  });
-}
+/** For the last lines to reach the disk; a log on a dead volume takes for ever. */
+const closeMs = 1000;
 
 function expectLines({ services: specs }: Plan, services: ReadonlyMap<string, SupervisedService>): void {
   for (const { dependsOn } of specs) for (const { service, pattern } of dependsOn) if (pattern !== undefined) services.get(service)?.expectLine(pattern);

@@ -1,5 +1,6 @@
 import type { EventBus } from "../events/bus.ts";
 import type { Guardian } from "./guardian.ts";
+import type { LogFiles } from "./log-files.ts";
 import type { RunRecord } from "./run-record.ts";
 
 /** What a service needs of the supervisor around it. */
@@ -13,6 +14,10 @@ export interface Surroundings {
   readonly record: Pick<RunRecord, "add" | "remove">;
   /** Only root may start a child as another user. */
   readonly isRoot: boolean;
+  /** Services that name one log file share it. */
+  readonly logFiles: LogFiles;
+  /** Takes known secrets out of a service's output. */
+  mask(block: Buffer): Buffer;
   /** A line of a service for the container's log. */
   mirror(service: string, line: string): void;
   warn(message: string, hint?: string): void;

@@ -10,7 +10,7 @@ export interface Timeline {
 
 type Kept = { -readonly [key in keyof TimelineStage]: TimelineStage[key] };
 
-export function createTimeline(plan: Plan): Timeline {
+export function createTimeline(current: () => Plan): Timeline {
   const stages: Kept[] = [];
   const open = new Map<string, Kept>();
   const begin = (stage: string, startedMs: number, expect?: Expectation) => {
@@ -27,10 +27,10 @@ export function createTimeline(plan: Plan): Timeline {
   return {
     stages,
     apply(event) {
-      if (event.type === "supervisor.started") begin("set-up", event.processStartedMs, plan.expectSetup);
+      if (event.type === "supervisor.started") begin("set-up", event.processStartedMs, current().expectSetup);
       if (event.type === "service.spawned") {
         end("set-up", event.atMs);
-        const service = plan.services.find(({ name }) => name === event.service);
+        const service = current().services.find(({ name }) => name === event.service);
         // Only the boot: what starts again later is no stage of it.
         if (booting && service && !stages.some(({ stage }) => stage === stageOf(service))) begin(stageOf(service), event.atMs, service.expect);
       }
@@ -46,7 +46,7 @@ export function createTimeline(plan: Plan): Timeline {
         open.delete(phaseStage(event));
       }
       if (event.type === "service.ready" || (event.type === "service.exited" && event.ending.code === 0)) {
-        const service = plan.services.find(({ name }) => name === event.service);
+        const service = current().services.find(({ name }) => name === event.service);
         if (service) end(stageOf(service), event.atMs);
       }
       if (event.type === "supervisor.ready") {
