@@ -1,4 +1,3 @@
-import { rmSync } from "node:fs";
 import type { EngineOutput } from "../engines/engine.ts";
 import { catalog, type ErrorCode } from "../errors/catalog.ts";
 import type { FettleEvent } from "../events/event.ts";
@@ -64,7 +63,7 @@ export class Finisher {
 
   /** Removes what need not be kept any longer, and comes back while something is kept. */
   sweep(now = Date.now()): void {
-    for (const key of this.#journal.expire(now - this.#keepMs, keptBytes)) rmSync(this.#journal.bodyPath(key), { force: true });
+    for (const key of this.#journal.expire(now - this.#keepMs, keptBytes)) this.#journal.removeFiles(key);
     if (this.#journal.keepsDelivered()) this.#planSweep();
   }
 

@@ -1,8 +1,9 @@
-import { statSync } from "node:fs";
+import { rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { openDatabase } from "./journal-database.ts";
 import type { JournalPlace } from "./journal-place.ts";
+import { JournalWebhooks } from "./journal-webhooks.ts";
 import { writeSmall } from "./seal.ts";
 import type { TerminalResult, TerminalStatus } from "./terminal-result.ts";
 
@@ -34,6 +35,10 @@ export interface JournalRow {
   readonly errorPath: string | null;
   /** A `JobRecord` as JSON: what was tried and when (see record.ts); null until an engine was asked. */
   readonly record: string | null;
+  /** The size of its envelope, where that is kept for another run; else 0. */
+  readonly inputBytes: number;
+  /** What the caller sent, in a few characters; null where nobody compares. */
+  readonly fingerprint: string | null;
 }
 
 export interface Accepted {
@@ -42,7 +47,23 @@ export interface Accepted {
   readonly isNew: boolean;
 }
 
-const columns = "key, source, id, state, receivedAt, attempts, losses, engine, status, code, sizeBytes, delayMs, executionMs, errorPath, record";
+export interface AcceptOptions {
+  /** The first attempt begins in the same write. */
+  readonly engine?: string | undefined;
+  /** The caller is told that the job is safe, so the disk must have it. */
+  readonly isPromised?: boolean;
+  /** The envelope stays after the job's end, so that it can be run again. */
+  readonly keepsInput?: boolean;
+  readonly fingerprint?: string | undefined;
+  /** Is sent the job's result, whatever happens to this process meanwhile. */
+  readonly webhook?: string | undefined;
+}
+
+const columns =
+  "key, source, id, state, receivedAt, attempts, losses, engine, status, code, sizeBytes, delayMs, executionMs, errorPath, record, inputBytes, fingerprint";
+
+/** A larger envelope is not kept after its job's end, and all kept ones together take no more than this. */
+const keptInputBytes = { each: 16_000_000, together: 64_000_000 };
 
 /**
  * What was accepted and how far it came, in SQLite. `finish` and a promised `accept` are on disk when they return (0.2 to several ms);
@@ -50,13 +71,18 @@ const columns = "key, source, id, state, receivedAt, attempts, losses, engine, s
  */
 export class Journal {
   readonly place: JournalPlace;
+  readonly webhooks: JournalWebhooks;
   readonly #database: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
   #synced = true;
+  #inTransaction = false;
+  /** Bytes of envelopes kept since they were last counted. */
+  #keptInput = 0;
 
   private constructor(database: DatabaseSync, place: JournalPlace) {
     this.#database = database;
     this.place = place;
+    this.webhooks = new JournalWebhooks(database);
   }
 
   /** Waits for a former worker that is just ending; refuses when another one keeps the journal. */
@@ -64,19 +90,20 @@ export class Journal {
     return new Journal(await openDatabase(place, options), place);
   }
 
-  /**
-   * `isPromised`: the caller is told that the job is safe, so the disk must have it. A platform keeps its own copy until it is
-   * answered; there a row that survives our death is enough. With `engine`, the first attempt begins in the same write.
-   */
-  accept(
-    job: { source: string; id: string; receivedAt: number },
-    envelope: string,
-    { engine, isPromised = false }: { engine?: string | undefined; isPromised?: boolean } = {},
-  ): Accepted {
+  /** A platform keeps its own copy of a job until it is answered; there a row that survives our death is enough (`isPromised` false). */
+  accept(job: { source: string; id: string; receivedAt: number }, envelope: string, options: AcceptOptions = {}): Accepted {
+    const { engine, isPromised = false, keepsInput = false, fingerprint, webhook } = options;
     this.#sync(isPromised);
-    const insert = `INSERT INTO job (source, id, receivedAt, envelope, state, attempts, engine) VALUES (?, ?, ?, ?, ?, ?, ?)
+    const insert = `INSERT INTO job (source, id, receivedAt, envelope, inputBytes, fingerprint, state, attempts, engine) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
       ON CONFLICT (source, id) DO NOTHING RETURNING ${columns}`;
-    const row = this.#prepare(insert).get(job.source, job.id, job.receivedAt, envelope, engine ? "running" : "accepted", engine ? 1 : 0, engine ?? null);
+    const kept = keepsInput ? envelope.length : 0;
+    const begun = [engine ? "running" : "accepted", engine ? 1 : 0, engine ?? null] as const;
+    const write = () => {
+      const inserted = this.#prepare(insert).get(job.source, job.id, job.receivedAt, envelope, kept, fingerprint ?? null, ...begun);
+      if (inserted && webhook !== undefined) this.webhooks.put(Number(inserted["key"]), webhook);
+      return inserted;
+    };
+    const row = webhook === undefined ? write() : this.transaction(write);
     if (row) return { row: asRow(row), isNew: true };
     const existing = this.find(job.source, job.id);
     if (!existing) throw new Error(`The journal neither took nor has job ${job.id}.`);
@@ -86,9 +113,23 @@ export class Journal {
   /** A finished job is run once more: its former result is forgotten. */
   renew(key: number, receivedAt: number, envelope: string): void {
     this.#sync(false);
+    // Whoever reads the former result goes on with what he has open; the next one is a new file.
+    this.removeFiles(key);
     this.#prepare(
       `UPDATE job SET state = 'accepted', receivedAt = ?, envelope = ?, attempts = 0, losses = 0, engine = NULL, status = NULL, code = NULL, errorPath = NULL, record = NULL, body = NULL, finishedAt = NULL WHERE key = ?`,
     ).run(receivedAt, envelope, key);
+  }
+
+  /** A finished job's caller wants it run again, as he sent it. False when its envelope is not kept any more; durable when true. */
+  repeat(key: number, receivedAt: number, { webhook }: { webhook?: string | undefined } = {}): boolean {
+    const envelope = this.envelope(key);
+    if (envelope === undefined) return false;
+    this.#sync(true);
+    this.transaction(() => {
+      this.renew(key, receivedAt, envelope);
+      if (webhook !== undefined) this.webhooks.put(key, webhook);
+    });
+    return true;
   }
 
   /** An engine is about to get the job; returns the number of this attempt, from 1. */
@@ -115,9 +156,10 @@ export class Journal {
     this.#sync(true);
     const { status, code, errorPath, sizeBytes, delayMs, executionMs } = result;
     this.#prepare(
-      `UPDATE job SET state = 'finished', envelope = NULL, status = ?, code = ?, errorPath = ?, sizeBytes = ?, delayMs = ?, executionMs = ?, finishedAt = ?,
+      `UPDATE job SET state = 'finished', envelope = CASE WHEN inputBytes BETWEEN 1 AND ${keptInputBytes.each} THEN envelope END, status = ?, code = ?, errorPath = ?, sizeBytes = ?, delayMs = ?, executionMs = ?, finishedAt = ?,
        body = ?, record = coalesce(?, record) WHERE key = ?`,
     ).run(status, code ?? null, errorPath ?? null, sizeBytes, delayMs, executionMs, at, body ?? null, record ?? null, key);
+    this.#boundKeptInput(key);
   }
 
   /** The other side has it. `sent`: the last point of the record, ISO. */
@@ -138,7 +180,7 @@ export class Journal {
     return row && asRow(row);
   }
 
-  /** The envelope as it was accepted; gone once the job has finished. */
+  /** The envelope as it was accepted; gone once the job has finished, unless it is kept for another run. */
   envelope(key: number): string | undefined {
     const text = this.#prepare("SELECT envelope FROM job WHERE key = ?").get(key)?.["envelope"];
     return typeof text === "string" ? text : undefined;
@@ -159,7 +201,7 @@ export class Journal {
   expire(before: number, maxBytes: number): readonly number[] {
     this.#sync(false);
     const old = `SELECT key FROM (SELECT key, finishedAt, sum(sizeBytes) OVER (ORDER BY finishedAt DESC, key DESC) AS total
-      FROM job WHERE state = 'delivered') WHERE finishedAt < ? OR total > ?`;
+      FROM job WHERE state = 'delivered' AND key NOT IN (SELECT jobKey FROM webhook)) WHERE finishedAt < ? OR total > ?`;
     return this.#prepare(`DELETE FROM job WHERE key IN (${old}) RETURNING key`)
       .all(before, maxBytes)
       .map((row) => Number(row["key"]));
@@ -182,6 +224,16 @@ export class Journal {
     return join(this.place.resultsDir, `${key}.json`);
   }
 
+  /** Pieces of a streaming job's output, beside its result. */
+  streamPath(key: number): string {
+    return join(this.place.resultsDir, `${key}.stream`);
+  }
+
+  /** A job's result and everything else on disk that belongs to it. */
+  removeFiles(key: number): void {
+    for (const path of [this.bodyPath(key), this.streamPath(key)]) rmSync(path, { force: true });
+  }
+
   /** The terminal result of a finished or delivered job. */
   resultOf(row: JournalRow): TerminalResult | undefined {
     if (row.status === null) return undefined;
@@ -200,14 +252,42 @@ export class Journal {
     return true;
   }
 
+  /** All or nothing, and one wait for the disk; `work` must not wait for anything. */
+  transaction<T>(work: () => T): T {
+    if (this.#inTransaction) return work();
+    this.#database.exec("BEGIN");
+    this.#inTransaction = true;
+    try {
+      const result = work();
+      this.#database.exec("COMMIT");
+      return result;
+    } catch (error) {
+      this.#database.exec("ROLLBACK");
+      throw error;
+    } finally {
+      this.#inTransaction = false;
+    }
+  }
+
   close(): void {
+    this.webhooks.close();
     this.#statements.clear();
     this.#database.close();
   }
 
+  /** Kept envelopes are counted when a quarter of their room may have been filled since the last time. */
+  #boundKeptInput(key: number): void {
+    this.#keptInput += Number(this.#prepare("SELECT inputBytes FROM job WHERE key = ?").get(key)?.["inputBytes"] ?? 0);
+    if (this.#keptInput < keptInputBytes.together / 4) return;
+    this.#keptInput = 0;
+    const kept = "SELECT key, sum(inputBytes) OVER (ORDER BY finishedAt DESC, key DESC) AS total FROM job WHERE status IS NOT NULL AND envelope IS NOT NULL";
+    this.#prepare(`UPDATE job SET envelope = NULL WHERE key IN (SELECT key FROM (${kept}) WHERE total > ?)`).run(keptInputBytes.together);
+  }
+
   /** FULL waits for the disk at each commit, NORMAL only for the kernel, which a killed process does not need. */
   #sync(full: boolean): void {
-    if (full === this.#synced) return;
+    // A transaction keeps the level that it began with.
+    if (full === this.#synced || this.#inTransaction) return;
     this.#database.exec(`PRAGMA synchronous = ${full ? "FULL" : "NORMAL"}`);
     this.#synced = full;
   }

@@ -163,3 +163,46 @@ test("The record stays with the job, and its last point is set when the result h
   assert.equal(journal.find("http", "a")?.record, null);
   journal.close();
 });
+
+test("An HTTP job's envelope stays for another run; a large one does not, and all together are bounded", async () => {
+  using state = temporaryState();
+  const journal = await openIn(state.dir);
+  const run = (id: string, chars: number) => {
+    const { row } = journal.accept({ source: "http", id, receivedAt: 1 }, `{"input":{"p":"${"x".repeat(chars)}"}}`, { keepsInput: true });
+    journal.finish(row.key, result(id), { at: Date.now() });
+    journal.acknowledge(row.key);
+    return row.key;
+  };
+  const [small, large] = [run("small", 10), run("large", 17_000_000)];
+  assert.equal(journal.repeat(large, 2), false);
+  assert.equal(journal.repeat(small, 2), true);
+  assert.deepEqual([journal.find("http", "small")?.state, journal.find("http", "small")?.status, journal.envelope(small)?.length], ["accepted", null, 26]);
+  journal.finish(small, result("small"), { at: 0 });
+  const many = Array.from({ length: 8 }, (_, index) => run(`many-${index}`, 10_000_000));
+  const kept = many.filter((key) => journal.envelope(key) !== undefined);
+  assert.ok(kept.length >= 4 && kept.length <= 8, `${kept.length} of 8 kept`);
+  assert.equal(journal.envelope(small), undefined, "the oldest goes first");
+  journal.close();
+});
+
+test("A webhook is due when its job has its result, survives a reopening and keeps its job from being forgotten", async () => {
+  using state = temporaryState();
+  let journal = await openIn(state.dir);
+  const { row } = journal.accept({ source: "http", id: "a", receivedAt: 1 }, "{}", { webhook: "https://example.test/hook" });
+  assert.deepEqual([journal.webhooks.due(Date.now(), 10), journal.webhooks.nextAt()], [[], undefined]);
+  journal.finish(row.key, result("a"), { at: 5 });
+  journal.acknowledge(row.key);
+  journal.close();
+
+  journal = await openIn(state.dir);
+  const [due] = journal.webhooks.due(Date.now(), 10);
+  assert.ok(due);
+  assert.deepEqual([due.id, due.url, due.tries, due.firstAt], ["a", "https://example.test/hook", 0, null]);
+  journal.webhooks.postpone(due, { now: 100, nextAt: 200, refused: true });
+  assert.deepEqual([journal.webhooks.due(199, 10), journal.webhooks.nextAt()], [[], 200]);
+  assert.deepEqual(journal.expire(1000, 0), []);
+  assert.equal(journal.webhooks.beyond(9)[0]?.jobKey, row.key);
+  journal.webhooks.remove(due);
+  assert.deepEqual(journal.expire(1000, 0), [row.key]);
+  journal.close();
+});

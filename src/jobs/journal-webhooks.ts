@@ -1,0 +1,84 @@
+import { randomUUID } from "node:crypto";
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+
+/** A webhook whose job has its terminal result: it is to be sent. */
+export interface DueWebhook {
+  readonly jobKey: number;
+  /** The same in each try, so that the receiver can tell a repeat from a second message. */
+  readonly messageId: string;
+  readonly url: string;
+  readonly tries: number;
+  /** Tries that the receiver itself turned down. */
+  readonly refusals: number;
+  /** When it was first tried; wall clock, ms. */
+  readonly firstAt: number | null;
+  /** Of its job. */
+  readonly source: string;
+  readonly id: string;
+}
+
+/**
+ * The outbox of webhooks, beside the jobs in one database: a webhook is written together with its job's acceptance, is due from the
+ * moment the job has its result, and is deleted when it was delivered or given up. Nothing is lost between any two of these steps.
+ */
+export class JournalWebhooks {
+  readonly #database: DatabaseSync;
+  readonly #statements = new Map<string, StatementSync>();
+
+  constructor(database: DatabaseSync) {
+    this.#database = database;
+  }
+
+  /** The job's webhook, begun anew under a new message id. Part of the caller's transaction. */
+  put(jobKey: number, url: string): void {
+    this.#prepare("INSERT OR REPLACE INTO webhook (jobKey, messageId, url) VALUES (?, ?, ?)").run(jobKey, `msg_${randomUUID()}`, url);
+  }
+
+  /** What may be sent now, the longest due first. */
+  due(now: number, most: number): readonly DueWebhook[] {
+    return this.#prepare(
+      `SELECT jobKey, messageId, url, tries, refusals, firstAt, source, id FROM webhook JOIN job ON job.key = jobKey
+        WHERE job.status IS NOT NULL AND nextAt <= ? ORDER BY nextAt, jobKey LIMIT ?`,
+    )
+      .all(now, most)
+      .map((row) => ({ ...row }) as unknown as DueWebhook);
+  }
+
+  /** When the next one is due; undefined when none waits. */
+  nextAt(): number | undefined {
+    const at = this.#prepare("SELECT min(nextAt) AS at FROM webhook JOIN job ON job.key = jobKey WHERE job.status IS NOT NULL").get()?.["at"];
+    return typeof at === "number" ? at : undefined;
+  }
+
+  /** To be tried again at `nextAt`. A job that was begun anew meanwhile has another message, which stays as it is. */
+  postpone({ jobKey, messageId }: DueWebhook, { now, nextAt, refused }: { now: number; nextAt: number; refused: boolean }): void {
+    this.#prepare(
+      "UPDATE webhook SET tries = tries + 1, refusals = refusals + ?, firstAt = coalesce(firstAt, ?), nextAt = ? WHERE jobKey = ? AND messageId = ?",
+    ).run(refused ? 1 : 0, now, nextAt, jobKey, messageId);
+  }
+
+  /** Delivered, or given up. */
+  remove({ jobKey, messageId }: Pick<DueWebhook, "jobKey" | "messageId">): void {
+    this.#prepare("DELETE FROM webhook WHERE jobKey = ? AND messageId = ?").run(jobKey, messageId);
+  }
+
+  /** The oldest ones, whose results together take more than `maxBytes` of the disk while they wait. */
+  beyond(maxBytes: number): readonly DueWebhook[] {
+    return this.#prepare(
+      `SELECT * FROM (SELECT jobKey, messageId, url, tries, refusals, firstAt, source, id, sum(sizeBytes) OVER (ORDER BY finishedAt DESC, key DESC) AS total
+        FROM webhook JOIN job ON job.key = jobKey WHERE job.status IS NOT NULL) WHERE total > ?`,
+    )
+      .all(maxBytes)
+      .map((row) => ({ ...row }) as unknown as DueWebhook);
+  }
+
+  close(): void {
+    this.#statements.clear();
+  }
+
+  #prepare(sql: string): StatementSync {
+    let statement = this.#statements.get(sql);
+    if (!statement) this.#statements.set(sql, (statement = this.#database.prepare(sql)));
+    return statement;
+  }
+}
