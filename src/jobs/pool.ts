@@ -42,6 +42,11 @@ export class Pool {
     return [...this.#members.values()].some(({ ready }) => ready);
   }
 
+  /** Jobs that could run at once now. */
+  get freeSlots(): number {
+    return [...this.#members.values()].reduce((sum, { ready, busy, engine }) => sum + (ready ? Math.max(0, engine.slots - busy) : 0), 0);
+  }
+
   isIdle(name: string): boolean {
     return this.#members.get(name)?.busy === 0;
   }

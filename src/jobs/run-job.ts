@@ -107,7 +107,7 @@ export async function runJob(held: Held, parts: RunJobParts): Promise<TerminalRe
         held.onSlotFree();
         const timing = { delayMs, executionMs: result.engineMs };
         const { job } = lease;
-        const maxBytes = held.source.maxResultBytes;
+        const maxBytes = held.source.maxResultBytes?.(lease);
         const end = await finishOutput(result.output, { job, options: prepared.options, dir: attempt.dir, maxBytes, signal: parts.deadline }, parts);
         return end.type === "failed" ? finisher.fail(row, end.failure, timing) : await finisher.complete(row, end.output, timing);
       }

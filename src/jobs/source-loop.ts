@@ -53,7 +53,7 @@ export class SourceLoop {
         continue;
       }
       const lease = await this.#lease();
-      if (lease) this.#take(lease);
+      if (lease) for (const one of [lease, ...(this.#source.rest?.() ?? [])]) this.#take(one);
       else if (lease === null) break;
     }
     while (this.#carried.size > 0) await Promise.all(this.#carried);
@@ -64,7 +64,7 @@ export class SourceLoop {
   async #lease(): Promise<Lease | null | undefined> {
     const { pool, stopping } = this.#parts;
     if (this.#source.takeWhen === "always") {
-      const lease = await this.#source.lease({ signal: stopping });
+      const lease = await this.#source.lease({ signal: stopping, wanted: this.#source.concurrency - this.#running });
       return lease ?? (stopping.aborted ? undefined : null);
     }
     await pool.untilFree({ signal: stopping });
@@ -75,7 +75,8 @@ export class SourceLoop {
     const onStop = () => gone.abort();
     stopping.addEventListener("abort", onStop, { once: true });
     try {
-      const lease = await this.#source.lease({ signal: gone.signal });
+      const wanted = Math.max(1, Math.min(this.#source.concurrency - this.#running, pool.freeSlots));
+      const lease = await this.#source.lease({ signal: gone.signal, wanted });
       return lease ?? (gone.signal.aborted ? undefined : null);
     } finally {
       unwatch();

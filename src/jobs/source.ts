@@ -21,9 +21,11 @@ export interface Source {
   open(options: { signal: AbortSignal }): Promise<void>;
   /**
    * The next job, or null when the source has ended (a file's only job was taken) or the signal aborted.
-   * A job that arrives in spite of the abort is returned: it is ours then.
+   * A job that arrives in spite of the abort is returned: it is ours then. `wanted` jobs could run at once; at least 1.
    */
-  lease(options: { signal: AbortSignal }): Promise<Lease | null>;
+  lease(options: { signal: AbortSignal; wanted: number }): Promise<Lease | null>;
+  /** What the request behind the last lease brought besides it; asked right after each lease, and ours as well. */
+  rest?(): readonly Lease[];
   /** A job of a former life, found in the journal: same duties as after `lease`. */
   adopt(job: JobInput): Lease;
   /** Only for a source with a queue of its own: takes its unfinished jobs of a former life back into it, instead of `adopt`. */
@@ -34,8 +36,8 @@ export interface Source {
   partial?(lease: Lease, value: unknown): Promise<void>;
   /** Somebody wants to see previews of this very job now. Default: no. */
   wantsPreviews?(lease: Lease): boolean;
-  /** The largest body this source can deliver, in bytes; a larger result is made smaller or becomes an error before it is fixed. */
-  readonly maxResultBytes?: number;
+  /** The largest body this source can deliver for this job, in bytes; a larger result is made smaller or becomes an error before it is fixed. */
+  maxResultBytes?(lease: Lease): number;
   /** Delivers the terminal result; tries again by itself for as long as makes sense. Every repeat is byte-identical. */
   deliver(lease: Lease, result: TerminalResult, options: { signal: AbortSignal }): Promise<Delivery>;
   /** Gives the job back unrun, where the source can take it back. False: it cannot, so it must be run or failed. */
