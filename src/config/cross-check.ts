@@ -23,6 +23,7 @@ export function crossCheck(tree: Tree): CrossChecked {
     unknownDependencies(engines, services),
     unknownPhases(tree, engines, services),
     samePorts(tree, engines),
+    openToWorld(tree),
   ];
   return { errors: checks.flatMap((found) => [...found.take(maxErrors)]), warnings: portArguments(engines) };
 }
@@ -102,6 +103,24 @@ function* unknownPhases(root: Tree, engines: readonly Child[], services: readonl
   }
 }
 
+const offWords = ["false", "0", "no", "off", ""];
+
+/** A job API that other machines reach and that asks nobody for a key: only where the configuration says so itself. */
+function* openToWorld(tree: Tree): Generator<Diagnostic> {
+  const path = ["sources", "http"];
+  const listen = scalarAt(tree, [...path, "listen"]) ?? "";
+  if (listen === "" || listen === "localhost" || listen === "::1" || /^127\./.test(listen)) return;
+  if (offWords.includes(scalarAt(tree, [...path, "enabled"]) ?? "true")) return;
+  if (scalarAt(tree, [...path, "apiKey"]) || !offWords.includes(scalarAt(tree, [...path, "allowUnauthenticated"]) ?? "")) return;
+  const at = treeAt(tree, [...path, "listen"]);
+  yield {
+    code: "config.open-to-world",
+    message: `Cannot use config: the job API listens on ${listen.slice(0, 60)} and asks nobody for a key.`,
+    hint: "Set sources.http.apiKey (FETTLE_API_KEY); or say that it shall be open: sources.http.allowUnauthenticated: true.",
+    where: whereOf(at.tree.place, [...path, "listen"]),
+  };
+}
+
 const defaultPorts: Readonly<Record<string, number>> = { a1111: 3000, diffusers: 3000 };
 
 interface Listener {
@@ -134,7 +153,7 @@ function* samePorts(tree: Tree, engines: readonly Child[]): Generator<Diagnostic
 
 function listeners(tree: Tree, engines: readonly Child[]): Listener[] {
   const has = (path: Path) => treeAt(tree, path).whole;
-  const off = (path: Path) => ["false", "0", "no", "off", ""].includes(scalarAt(tree, [...path, "enabled"]) ?? "true");
+  const off = (path: Path) => offWords.includes(scalarAt(tree, [...path, "enabled"]) ?? "true");
   const own = engines.filter(({ path }) => !has([...path, "url"]) && !off(path));
   return [
     ...(off(["health"]) ? [] : [{ what: "the health server", path: ["health"], fallback: 9090 }]),

@@ -12,14 +12,14 @@ export interface Substituted {
 }
 
 // `$${` is a written-out `${`. A default may hold anything but a closing brace.
-const pattern = /\$\$\{|\$\{(?:([^}:]*)(?::-([^}]*))?\})?/g;
+const pattern = /\$\$\{|\$\{(?:([^}:]*)(?::([-+])([^}]*))?\})?/g;
 
 /** More mistakes of one kind help nobody. */
 const maxErrors = 50;
 
 /**
- * Fills `${NAME}` and `${NAME:-default}` into text leaves, after parsing: a value never becomes YAML, so no variable
- * can add a key. An empty variable counts as missing for `:-`, as in a shell.
+ * Fills `${NAME}`, `${NAME:-default}` and `${NAME:+text when NAME is set}` into text leaves, after parsing: a value never becomes
+ * YAML, so no variable can add a key. An empty variable counts as missing for `:-` and `:+`, as in a shell.
  */
 export function substitute(root: Tree, env: Environment): Substituted {
   const errors: Diagnostic[] = [];
@@ -35,7 +35,7 @@ export function substitute(root: Tree, env: Environment): Substituted {
   };
   const fill = (tree: ScalarTree, text: string, path: Path): ScalarTree => {
     const variables: string[] = [];
-    const value = text.replace(pattern, (whole: string, name: string | undefined, fallback: string | undefined) => {
+    const value = text.replace(pattern, (whole: string, name: string | undefined, form: string | undefined, other: string | undefined) => {
       if (whole === "$${") return "${";
       if (errors.length >= maxErrors) return "";
       if (name === undefined || !/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) {
@@ -44,6 +44,11 @@ export function substitute(root: Tree, env: Environment): Substituted {
         return "";
       }
       const found = Object.hasOwn(env, name) ? env[name] : undefined;
+      if (form === "+") {
+        if (found) variables.push(name);
+        return found ? (other ?? "") : "";
+      }
+      const fallback = form === "-" ? other : undefined;
       if (found !== undefined && (found !== "" || fallback === undefined)) {
         variables.push(name);
         return found;
@@ -63,7 +68,7 @@ function noVariable(whole: string, tree: ScalarTree, path: Path): Diagnostic {
   return {
     code: "config.invalid",
     message: `Cannot use config: ${reason} names no variable.`,
-    hint: "Write ${NAME} or ${NAME:-default}; $${ stands for a plain ${.",
+    hint: "Write ${NAME}, ${NAME:-default} or ${NAME:+text}; $${ stands for a plain ${.",
     where: whereOf(tree.place, path),
   };
 }

@@ -40,6 +40,8 @@ export const catalog = {
   "config.missing-variable": row("A variable has no value", "Set it, or give a default: ${NAME:-default}.", exits.usage),
   "config.too-large": row("Configuration is too large", "Shorten it; aliases must not multiply.", exits.usage),
 
+  "config.open-to-world": row("Open to other machines without a key", "Set sources.http.apiKey (FETTLE_API_KEY), or listen on 127.0.0.1.", exits.usage),
+
   "plan.cycle": row("Services wait for each other", "Remove one of the dependencies shown.", exits.usage),
   "plan.missing-dependency": row("A dependency does not exist", "Name a declared service, or declare it.", exits.usage),
   "plan.unknown-phase": row("A phase does not exist", "Name a declared phase, or declare it.", exits.usage),
@@ -71,6 +73,7 @@ export const catalog = {
     true,
   ),
   "engine.stalled": row("The engine stopped making progress", "It was interrupted; if it comes again, read its log or raise jobs.stall.", exits.failed, true),
+  "engine.unsupported": row("This kind of engine cannot be used so", "Name an engine of another kind; `fettle config schema` lists them.", exits.failed),
   "engine.bad-answer": row("The engine's answer cannot be read", "Read the engine's log; is this really that engine's port?", exits.failed),
 
   "handler.failed": row("The handler failed on the job", "Read the traceback; run it alone with `fettle start` and a test_input.json.", exits.failed),
@@ -80,10 +83,23 @@ export const catalog = {
   "job.unknown": row("Unknown job", "The id may be wrong, or its result has expired.", exits.failed),
   "job.cancelled": row("The job was cancelled", "Send it again if that was not meant.", exits.failed),
   "job.lost-too-often": row("The worker died each time it ran this job", "The job itself may bring it down; read the log.", exits.failed),
+  "job.id-reused": row(
+    "The id belongs to another job",
+    "Take a new id; to ask for the job that is there, send the very same body or ask /status.",
+    exits.usage,
+  ),
+  "job.not-finished": row("The job has not ended", "Wait for its end, or cancel it.", exits.failed, true),
+  "job.input-gone": row("The job's input is not kept any more", "Send the job again under a new id.", exits.failed),
   "job.queue-full": row("Too many jobs are waiting", "Try again later.", exits.failed, true),
   "job.shutting-down": row("fettle is shutting down", "Send the job to another machine, or again after the restart.", exits.failed, true),
 
   "job.unauthorized": row("The request has no valid key", "Send `Authorization: Bearer KEY`.", exits.failed),
+  "job.wrong-method": row("The route does not take this method", "Use the method in the Allow header; GET /docs lists the routes.", exits.usage),
+  "job.wrong-origin": row(
+    "The request comes from a web page or a name that is not allowed",
+    "Name it in sources.http.allowOrigins or allowHosts, or set an apiKey.",
+    exits.failed,
+  ),
   "job.request-failed": row("The job API failed on a request", "That is a bug in fettle; please report it with the log.", exits.bug),
 
   "result.bad-image": row("An image is not valid", "Read the engine's log; for black images try --no-half-vae.", exits.failed),

@@ -29,7 +29,7 @@ test("an empty file, and one with comments only, is all defaults", () => {
 
 test("a stronger layer wins: defaults < profile < file < environment < flags", () => {
   const yaml = "extends: demo\nsources: { http: { port: 8001, maxQueue: 5, concurrency: 2 } }\n";
-  const env = { FETTLE_HTTP_PORT: "8002", FETTLE_HTTP_LISTEN: "0.0.0.0" };
+  const env = { FETTLE_HTTP_PORT: "8002", FETTLE_HTTP_LISTEN: "0.0.0.0", FETTLE_API_KEY: "a-long-key" };
   const { config, origins } = loadText(yaml, {
     env,
     flags: { set: ["sources.http.port=8003"], overrides: [{ path: ["log", "format"], value: "json", flag: "--log-format" }] },
@@ -130,4 +130,20 @@ test("--port in a1111 arguments that disagrees with port is warned about", () =>
   const { warnings } = load({ profile: "a1111-runpod", flags: { set: ["engines.webui.port=3001"] } });
   assert.match(warnings[0] ?? "", /--port 3000.*port 3001/);
   assert.deepEqual(load({ profile: "a1111-runpod", flags: { set: ["engines.webui.port=3001", "engines.webui.extraArgs=[--port, 3001]"] } }).warnings, []);
+});
+
+test("a job API that others reach without a key must be meant", () => {
+  const open = "extends: demo\nsources: { http: { listen: 0.0.0.0 } }\n";
+  assert.throws(() => loadText(open), { code: "config.open-to-world", message: /listens on 0\.0\.0\.0 and asks nobody for a key/ });
+  assert.equal(loadText(open, { env: { FETTLE_API_KEY: "a-long-key" } }).config.sources.http?.apiKey, "a-long-key");
+  assert.equal(loadText(open.replace("} }", ", allowUnauthenticated: true } }")).config.sources.http?.listen, "0.0.0.0");
+  assert.equal(loadText("extends: demo\nsources: { http: { listen: 127.0.0.2 } }\n").config.sources.http?.listen, "127.0.0.2");
+  assert.equal(loadText("sources: { http: { listen: '' } }\n").config.sources.http?.listen, "127.0.0.1");
+});
+
+test("the RunPod profile is open on PORT, where the platform's load balancer asks for the key, and nowhere else", () => {
+  const usual = load({ profile: "a1111-runpod", env: {} }).config.sources.http;
+  assert.deepEqual([usual?.listen, usual?.port, usual?.healthPort, usual?.allowUnauthenticated], ["127.0.0.1", 8000, "", false]);
+  const balanced = load({ profile: "a1111-runpod", env: { PORT: "80", PORT_HEALTH: "81" } }).config.sources.http;
+  assert.deepEqual([balanced?.listen, balanced?.port, balanced?.healthPort, balanced?.allowUnauthenticated], ["0.0.0.0", 80, 81, true]);
 });

@@ -169,7 +169,8 @@ test("what listens for others without a key is critical; RunPod's variables must
   using ward = createWard();
   const open = async (env: Record<string, string>, yaml?: string) => states(await ward.ask("secrets.open", { env, ...(yaml !== undefined && { yaml }) }));
   assert.deepEqual(await open({}), ["secrets.open ok"]);
-  assert.deepEqual(await open({ FETTLE_HTTP_LISTEN: "0.0.0.0" }), ["secrets.open:job API critical"]);
+  const said = "extends: demo\nsources: { http: { allowUnauthenticated: true } }\n";
+  assert.deepEqual(await open({ FETTLE_HTTP_LISTEN: "0.0.0.0" }, said), ["secrets.open:job API warning"]);
   assert.deepEqual(await open({ FETTLE_HTTP_LISTEN: "0.0.0.0", FETTLE_API_KEY: "secret-key" }), ["secrets.open:job API ok"]);
   assert.deepEqual(await open({}, `${a1111}engines: { webui: { extraArgs: [--listen] } }\n`), ["secrets.open:webui critical"]);
   const runpod = async (env: Record<string, string>) => (await ward.ask("secrets.runpod", { env, yaml: a1111 }))[0];

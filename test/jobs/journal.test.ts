@@ -176,7 +176,7 @@ test("An HTTP job's envelope stays for another run; a large one does not, and al
   const [small, large] = [run("small", 10), run("large", 17_000_000)];
   assert.equal(journal.repeat(large, 2), false);
   assert.equal(journal.repeat(small, 2), true);
-  assert.deepEqual([journal.find("http", "small")?.state, journal.find("http", "small")?.status, journal.envelope(small)?.length], ["accepted", null, 26]);
+  assert.deepEqual([journal.find("http", "small")?.state, journal.find("http", "small")?.status, journal.envelope(small)?.length], ["accepted", null, 28]);
   journal.finish(small, result("small"), { at: 0 });
   const many = Array.from({ length: 8 }, (_, index) => run(`many-${index}`, 10_000_000));
   const kept = many.filter((key) => journal.envelope(key) !== undefined);

@@ -31,7 +31,21 @@ export function runpodConfig(env: Record<string, string>): NonNullable<WorkerSet
 }
 
 export function httpConfig(): NonNullable<WorkerSettings["sources"]["http"]> {
-  return { enabled: true, listen: "127.0.0.1", port: 0, apiKey: "", maxBody: 100_000_000, maxQueue: 1000, concurrency: 1, takeWhen: "always" };
+  return {
+    enabled: true,
+    listen: "127.0.0.1",
+    port: 0,
+    healthPort: "",
+    apiKey: "",
+    allowUnauthenticated: false,
+    allowOrigins: [],
+    allowHosts: [],
+    maxBody: 100_000_000,
+    maxQueue: 1000,
+    concurrency: 1,
+    takeWhen: "always",
+    webhook: { url: "", secret: "", retryFor: 86_400_000, timeout: 30_000, perHost: 2, allowPrivate: true, allowHosts: [] },
+  };
 }
 
 export interface RigOptions {

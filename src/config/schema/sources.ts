@@ -28,16 +28,48 @@ export const runpodSource = z.strictObject({
   takeWhen: takeWhen("ready"),
 });
 
-/** RunPod's endpoint shapes (/run, /runsync, /status, /health) on a local port. */
+/** Where a job's result is sent when it has ended. */
+export const webhook = z
+  .strictObject({
+    url: text.default("").meta({ description: "Every job's result is sent there, unless the job names a webhook itself." }),
+    secret: text
+      .default("")
+      .meta({ description: "Signs what is sent, by the Standard Webhooks scheme: whsec_ and base64, or any text. Empty: nothing is signed." }),
+    retryFor: duration.default(86_400_000).meta({ description: "A webhook that cannot be delivered is tried again for so long." }),
+    timeout: duration.default(30_000).meta({ description: "One try may take this long." }),
+    perHost: integer(1, 64).default(2).meta({ description: "Tries to one host at once." }),
+    allowPrivate: flag.default(false).meta({ description: "true: addresses of private networks and of this machine are allowed too." }),
+    allowHosts: z.array(word).default([]).meta({ description: "Hosts that may have private addresses: names, addresses, *.example.com." }),
+  })
+  .prefault({})
+  .meta({ description: "Webhooks: a job's result, sent as /status shows it." });
+
+/** RunPod's endpoint shapes (/run, /runsync, /status, /stream, /health …) on a local port. */
 export const httpSource = z.strictObject({
   enabled: flag.default(true).meta({ description: "false: no job API." }),
-  listen: word.default("127.0.0.1").meta({ description: "The address it listens on; 0.0.0.0 opens it to other machines, then set apiKey." }),
+  listen: text
+    .default("127.0.0.1")
+    .transform((address) => address || "127.0.0.1")
+    .meta({ description: "The address it listens on; 0.0.0.0 opens it to other machines, then set apiKey. Empty: 127.0.0.1." }),
   port: port.default(8000).meta({ description: "The TCP port of the job API; 0 lets the system choose." }),
+  healthPort: z
+    .union([z.literal(""), port], { error: "expected a port, or empty text" })
+    .default("")
+    .meta({ description: "PORT_HEALTH: /ping alone, on a port of its own as well. Empty: only beside the other routes." }),
   apiKey: text.default("").meta({ description: "When set, callers must send it as a Bearer token." }),
+  allowUnauthenticated: flag.default(false).meta({
+    description: "true: may be open to other machines without apiKey, because something in front of it asks for a key.",
+  }),
+  allowOrigins: z.array(word).default([]).meta({ description: 'Web pages that may call, such as https://app.example.com; "*" is every page. Default: none.' }),
+  allowHosts: z
+    .array(word)
+    .default([])
+    .meta({ description: "Names in the Host header that are taken besides the loopback's own, for a proxy in front of it (only without apiKey)." }),
   maxBody: sizeBytes.default(100_000_000).meta({ description: "The largest request body." }),
-  maxQueue: integer(1, 1_000_000).default(1000).meta({ description: "Waiting jobs; more are refused with 429." }),
+  maxQueue: integer(1, 1_000_000).default(1000).meta({ description: "Waiting jobs; more are refused with 503 and Retry-After." }),
   concurrency: integer(1, 64).default(1).meta({ description: "Jobs taken at once." }),
   takeWhen: takeWhen("always"),
+  webhook,
 });
 
 /** One job from a JSON file (`test_input.json`), its result printed or written; then this source has ended. */

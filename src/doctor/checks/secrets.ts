@@ -40,7 +40,7 @@ function open({ valid, engines, env }: Patient): Finding | Finding[] {
       http.apiKey === ""
         ? about(
             item,
-            critical(
+            (http.allowUnauthenticated ? warning : critical)(
               `listens on ${http.listen}:${http.port} without a key: whoever reaches this machine can run jobs`,
               "Set FETTLE_API_KEY, or FETTLE_HTTP_LISTEN=127.0.0.1.",
             ),
