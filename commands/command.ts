@@ -121,8 +121,21 @@ function checkFlags(argv: readonly string[], flags: readonly Flag[], name: strin
     if (!token.startsWith("-") || token === "-") continue;
     const flag = token.replace(/^--?/, "").replace(/=.*$/s, "");
     if (!token.startsWith("--") || !known.includes(flag)) throw unknownFlag(token.replace(/=.*$/s, ""), known, name);
-    if (takesValue.has(flag) && !token.includes("=")) index++;
+    if (!takesValue.has(flag) || token.includes("=")) continue;
+    index++;
+    const value = argv[index];
+    if (value !== undefined && looksLikeFlag(value)) throw flagAsValue(flag, value, name);
   }
+}
+
+/** A value such as `--json` is nearly always a forgotten one; a number (`-1`), `-` for stdin and other text stay values. */
+const looksLikeFlag = (value: string): boolean => value === "--" || /^--[a-z]/i.test(value);
+
+function flagAsValue(flag: string, value: string, name: string): FettleError {
+  const quoted = /[^\w./:=@%+,-]/.test(value) ? `'${value.replaceAll("'", "'\\''")}'` : value;
+  return new FettleError("cli.bad-value", `Cannot run ${name}: --${flag} is followed by ${value}, which looks like a flag, not like its value.`, {
+    hint: `If that is the value, write --${flag}=${quoted}.`,
+  });
 }
 
 function unknownFlag(token: string, known: readonly string[], name: string): FettleError {

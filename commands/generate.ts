@@ -1,159 +1,216 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
-import type { Config } from "../src/config/schema/index.ts";
-import type { EngineOutput } from "../src/engines/engine.ts";
+import { extname, join } from "node:path";
+import type { LoadedConfig } from "../src/config/load.ts";
+import type { Progress } from "../src/engines/engine.ts";
 import { FettleError } from "../src/errors/fettle-error.ts";
-import { askInstance } from "../src/generate/ask-instance.ts";
-import { bootEngine } from "../src/generate/boot-engine.ts";
-import { type JobBody, readJobFile } from "../src/generate/read-job.ts";
-import { runHere } from "../src/generate/run-here.ts";
-import { type Answer, checkOut, readAnswer, writeImages } from "../src/generate/write-images.ts";
-import { createLog, resolveFormat } from "../src/log/log.ts";
-import { useEngineAt } from "../src/plan/engine-at.ts";
-import { parseDuration } from "../src/util/duration.ts";
-import { type Args, type Command, type Io, numberFlag, textFlag } from "./command.ts";
+import { errorToJson } from "../src/errors/print.ts";
+import type { Job } from "../src/generate/job.ts";
+import { type JobFile, openJobFile } from "../src/generate/job-file.ts";
+import { hasManyLines, type ListedJob, readJobList, readOneJob } from "../src/generate/job-list.ts";
+import { openTarget } from "../src/generate/open-target.ts";
+import { type OutTemplate, parseOut } from "../src/generate/out-template.ts";
+import { type Outcome, runJobs } from "../src/generate/run-jobs.ts";
+import { type JobResult, runOne, type RunOneParts } from "../src/generate/run-one.ts";
+import { openRunState } from "../src/generate/run-state.ts";
+import type { Target } from "../src/generate/target.ts";
+import { type Existing, ImagePlaces } from "../src/generate/write-images.ts";
+import { isObject } from "../src/jobs/envelope.ts";
+import { createLog, type Log, resolveFormat } from "../src/log/log.ts";
+import { exactDuration } from "../src/util/duration.ts";
+import { type Args, type Command, type Io, textFlag } from "./command.ts";
+import { generateFlags, readRequest, refuseManyFlags, type Request, statePath } from "./generate-flags.ts";
+import { showJobsProgress, summarize } from "./generate-progress.ts";
 import { configFlags, loadFromArgs } from "./load-config.ts";
 import { startSpinner } from "./spinner.ts";
 
 export const command: Command = {
   name: "generate",
-  summary: "Make one image from a shell or a script, no server needed",
-  flags: [
-    { usage: "--prompt <text>", summary: "What the image shows" },
-    { usage: "--negative <text>", summary: "What it must not show" },
-    { usage: "--steps <n>", summary: "Denoising steps" },
-    { usage: "--cfg <n>", summary: "How closely it follows the prompt" },
-    { usage: "--width <px>", summary: "A multiple of 8" },
-    { usage: "--height <px>", summary: "A multiple of 8" },
-    { usage: "--seed <n>", summary: "The same seed makes the same image; -1 is random" },
-    { usage: "--sampler <name>", summary: 'Such as "DPM++ 2M Karras"' },
-    { usage: "--input <file>", summary: "A job as JSON, or - for stdin; the flags above win over it" },
-    { usage: "--workflow <file>", summary: "A ComfyUI workflow" },
-    { usage: "--template <name>", summary: "A template of the configuration" },
-    { usage: "--url <url>", summary: "Ask this running instance (its job API) instead of booting an engine" },
-    { usage: "--engine-url <url>", summary: "Use the engine that runs there instead of launching one" },
-    { usage: "--out <path>", summary: "A file, or a folder (it exists or ends with /); default ./fettle-SEED-INDEX.png" },
-    { usage: "--timeout <duration>", summary: "The whole may take this long, such as 10m; default: as long as it takes" },
-    ...configFlags,
-  ],
+  summary: "Make images from a shell or a script, no server needed",
+  flags: [...generateFlags, ...configFlags],
   examples: [
     'fettle generate --prompt "a photograph of an astronaut riding a horse" --steps 25',
     "fettle generate --input test_input.json --out astronaut.png",
+    "fettle generate --jobs jobs.jsonl --out 'out/{job}-{seed}-{index}.png' --resume --json",
     'fettle generate --url http://127.0.0.1:8000 --prompt "a castle" --json',
   ],
-  exits: ["1   no image was made", "3   a program is missing", "130 interrupted"],
+  exits: ["1   a job failed, or no image was made in time", "3   a program is missing", "130 interrupted (143: SIGTERM); whole files only, --resume goes on"],
   run: generate,
 };
 
-interface Made {
-  readonly output: EngineOutput;
-  readonly timings: Readonly<Record<string, number>>;
+/** What a run has at hand, whether it has one job or many. */
+interface Run {
+  readonly io: Io;
+  readonly loaded: LoadedConfig;
+  readonly request: Request;
+  readonly log: Log;
+  /** How the engine boots is shown only when asked: what counts is the image, and a failed boot is the error at the end. */
+  readonly bootLog: Log;
+  readonly spoolDir: string;
+  readonly date: Date;
+  readonly startedMs: number;
+  readonly signal: AbortSignal;
 }
 
 async function generate(args: Args, io: Io): Promise<number> {
   const loaded = loadFromArgs(args, io);
-  const config = useEngineAt(loaded.config, textFlag(args, "engineUrl"));
-  refuseForeignDialects(args, config);
-  const input = readInput(args, config);
-  const limit = timeLimit(args);
-  const place = { out: textFlag(args, "out"), cwd: io.cwd };
-  checkOut(place);
-  const signal = limit === undefined ? io.signal : AbortSignal.any([io.signal, AbortSignal.timeout(limit)]);
-  const log = createLog({ format: config.log.format, level: config.log.level, secrets: loaded.secrets });
-  // What counts is the image: how the engine boots is shown only when asked, and its failure is the error at the end.
+  const { config } = loaded;
+  const request = readRequest(args, io, config);
+  const { timeoutMs } = request;
+  const log = createLog({ ...config.log, secrets: [...loaded.secrets, request.apiKey].filter((secret) => secret !== "") });
   const bootLog = textFlag(args, "logLevel") === undefined ? createLog({ write: () => undefined }) : log;
-  const dir = mkdtempSync(join(tmpdir(), "fettle-images-"));
-  const startedMs = performance.now();
-  const url = textFlag(args, "url");
+  const signal = timeoutMs === undefined ? io.signal : AbortSignal.any([io.signal, AbortSignal.timeout(timeoutMs)]);
+  const spoolDir = mkdtempSync(join(tmpdir(), "fettle-images-"));
+  let stopCode = 130;
+  const onTerm = () => void (stopCode = 143);
+  process.once("SIGTERM", onTerm);
   try {
-    using spinner = startSpinner(url === undefined ? "Starting the engine" : `Asking ${url}`, log);
-    const made = url === undefined ? await makeHere() : await makeThere(url);
-    const answer = readAnswer(made.output);
-    const images = writeImages(made.output, answer, place);
-    for (const warning of made.output.warnings) log.warn(warning);
-    spinner.succeed(`${images.length} ${images.length === 1 ? "image" : "images"} in ${((performance.now() - startedMs) / 1000).toFixed(1)} s`);
-    const timings = { ...made.timings, totalMs: Math.round(performance.now() - startedMs) };
-    print(args, io, images, answer, timings);
-    return 0;
-
-    async function makeHere(): Promise<Made> {
-      await using booted = await bootEngine({
-        config,
-        profile: loaded.profile,
-        env: io.env,
-        log: bootLog,
-        logFormat: resolveFormat(config.log.format),
-        signal,
-      });
-      const bootMs = Math.round(performance.now() - startedMs);
-      spinner.update("Generating");
-      const onProgress = ({ fraction }: { fraction: number }) => spinner.update(`Generating, ${Math.round(fraction * 100)} %`);
-      const { output, engineMs } = await runHere({ engine: booted.engine, config, input, dir, signal, onProgress });
-      return { output, timings: { bootMs, engineMs: Math.round(engineMs) } };
-    }
-
-    async function makeThere(there: string): Promise<Made> {
-      const apiKey = config.sources.http?.apiKey || io.env["FETTLE_API_KEY"] || "";
-      const { output, engineMs } = await askInstance({ url: there, apiKey, input, config, dir, signal });
-      return { output, timings: { engineMs: Math.round(engineMs) } };
-    }
+    return await runAll({ io, loaded, request, log, bootLog, spoolDir, date: new Date(), startedMs: performance.now(), signal });
   } catch (error) {
     // A job that is called off ends in many ways; why it was called off is what counts.
-    if (io.signal.aborted) return 130;
-    if (signal.aborted) throw new FettleError("engine.timeout", `Cannot generate: no image after --timeout ${textFlag(args, "timeout")}.`, { cause: error });
-    throw error;
+    if (io.signal.aborted) return interrupted(io, request, stopCode);
+    if (!signal.aborted || timeoutMs === undefined) throw error;
+    throw new FettleError("engine.timeout", `Cannot generate: not done after --timeout ${exactDuration(timeoutMs)}.`, { cause: error });
   } finally {
-    rmSync(dir, { recursive: true, force: true });
+    process.removeListener("SIGTERM", onTerm);
+    rmSync(spoolDir, { recursive: true, force: true });
   }
 }
 
-function print(args: Args, io: Io, images: ReturnType<typeof writeImages>, { parameters, info }: Answer, timings: Made["timings"]): void {
-  if (args.flags["json"]) io.out(`${JSON.stringify({ images, parameters, info, timings })}\n`);
-  else for (const { path } of images) io.out(`${path}\n`);
+async function runAll(run: Run): Promise<number> {
+  const { loaded, request, spoolDir, signal } = run;
+  const { source, fields: overrides } = request;
+  if (!source) return await runSingle(run, { id: undefined, input: overrides, extra: {} });
+  using file = await openJobFile(source.path, { spoolDir, signal });
+  if (source.mode === "many" || hasManyLines(file)) return await runMany(run, file);
+  return await runSingle(run, readOneJob(file, { limits: loaded.config.jobs, overrides }));
 }
 
-/** A1111's names for the flags. */
-function readInput(args: Args, config: Config): JobBody {
-  const file = textFlag(args, "input");
-  const given: Record<string, unknown> = {
-    prompt: textFlag(args, "prompt"),
-    negative_prompt: textFlag(args, "negative"),
-    steps: numberFlag(args, "steps", { min: 1, max: 10_000 }),
-    cfg_scale: numberFlag(args, "cfg", { min: 0, max: 1000, integer: false }),
-    width: numberFlag(args, "width", { min: 8, max: 16_384, multipleOf: 8 }),
-    height: numberFlag(args, "height", { min: 8, max: 16_384, multipleOf: 8 }),
-    seed: numberFlag(args, "seed", { min: -1, max: 2 ** 53 - 1 }),
-    sampler_name: textFlag(args, "sampler"),
+async function runSingle(run: Run, job: Job): Promise<number> {
+  const { io, request, log, startedMs } = run;
+  refuseManyFlags(request);
+  const out = parseOut({ out: request.out, cwd: io.cwd, many: false });
+  const places = new ImagePlaces(out, existingOf(run, out));
+  places.check();
+  using spinner = startSpinner(request.url === undefined ? "Starting the engine" : `Asking ${request.url}`, log);
+  await using target = await open(run, { many: false, onWait: (text) => spinner.update(text) });
+  const bootMs = Math.round(performance.now() - startedMs);
+  spinner.update("Generating");
+  const onProgress = ({ fraction }: Progress) => spinner.update(`Generating, ${Math.round(fraction * 100)} %`);
+  const result = await runOne(job, partsOf(run, target, places), { n: 1, onProgress });
+  for (const warning of warningsOf(result)) log.warn(warning);
+  const totalMs = Math.round(performance.now() - startedMs);
+  spinner.succeed(`${result.images.length} ${result.images.length === 1 ? "image" : "images"} in ${(totalMs / 1000).toFixed(1)} s`);
+  const { engineMs, ...rest } = result;
+  if (request.json) line(io, { ...rest, timings: { ...(request.url === undefined && { bootMs }), engineMs, totalMs } });
+  else printPaths(io, result);
+  return 0;
+}
+
+async function runMany(run: Run, file: JobFile): Promise<number> {
+  const { io, loaded, request, log, startedMs, signal } = run;
+  const out = parseOut({ out: request.out, cwd: io.cwd, many: true });
+  // A job whose name tells its place in the file is another one when it moves.
+  const salt = (n: number, id: string | undefined) => JSON.stringify([out.text, out.has("n") || (out.has("job") && id === undefined) ? n : 0]);
+  const jobs = readJobList(file, { limits: loaded.config.jobs, overrides: request.fields, salt });
+  using state = openRunState(statePath(out.base, request.source?.path ?? "-"), { resume: request.resume });
+  const places = new ImagePlaces(out, existingOf(run, out), state.files(new Set(jobs.map(({ key }) => key))));
+  places.check();
+  using progress = showJobsProgress(jobs.length, log);
+  const begun = new Set<number>();
+  const onEnd = (job: ListedJob, outcome: Outcome) => {
+    begun.add(job.n);
+    progress.end(job, outcome);
+    if (request.json) line(io, outcomeLine(job, outcome));
+    else if (outcome.type === "done") printPaths(io, outcome.result);
   };
-  if (file === undefined && given["prompt"] === undefined) {
-    throw new FettleError("cli.bad-value", "Cannot generate: neither --prompt nor --input was given.", { hint: 'Try `fettle generate --prompt "a castle"`.' });
-  }
-  const set = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
-  return { ...(file !== undefined && readJobFile(file, config.jobs)), ...set };
+  const isAllDone = jobs.every(({ key }) => state.former(key)?.type === "done");
+  progress.say(request.url === undefined ? "Starting the engine" : `Asking ${request.url}`);
+  await using target = isAllDone ? noTarget : await open(run, { many: true, onWait: progress.warn });
+  const concurrency = target.canQueue ? (request.concurrency ?? target.slots) : Math.min(request.concurrency ?? target.slots, target.slots);
+  if (request.concurrency !== undefined && concurrency < request.concurrency && !isAllDone)
+    progress.warn(`The engine takes ${concurrency} at a time; --concurrency ${request.concurrency} is more.`);
+  const { failFast } = request;
+  const tally = await runJobs(partsOf(run, target, places), {
+    jobs,
+    state,
+    concurrency,
+    failFast,
+    onEnd,
+    onStart: progress.start,
+    onProgress: progress.progress,
+  });
+  progress[Symbol.dispose]();
+  if (request.json) for (const job of jobs) if (!begun.has(job.n)) line(io, { ...nameOf(job), status: "not-run" });
+  const left = tally.total - tally.done - tally.skipped;
+  (left > 0 ? log.error : log.success)(`${summarize(tally, performance.now() - startedMs)}.${left > 0 ? " The same command with --resume goes on." : ""}`);
+  if (tally.fatal) log.error(`The other jobs were not begun: ${tally.fatal.hint}`);
+  if (left > 0) signal.throwIfAborted();
+  return left > 0 ? 1 : 0;
 }
 
-/** Workflows and templates belong to other kinds of engines; an engine that does not know them would make some other image. */
-function refuseForeignDialects(args: Args, config: Config): void {
-  const [name, engine] = Object.entries(config.engines).find(([, { enabled }]) => enabled) ?? [];
-  const whose = engine === undefined ? "there is no engine" : `the engine "${name}" is of kind ${engine.kind}, which takes A1111's txt2img fields`;
-  if (textFlag(args, "workflow") !== undefined) {
-    throw new FettleError("job.invalid", `Cannot use --workflow: ${whose}.`, {
-      hint: "Only engines of kind comfyui run workflows; this configuration has none.",
-    });
-  }
-  const template = textFlag(args, "template");
-  if (template !== undefined) {
-    throw new FettleError("job.invalid", `Cannot use --template ${template}: the configuration declares no templates.`, {
-      hint: "Only engines of kind diffusers take templates, once the configuration declares them.",
-    });
-  }
+/** Everything was done by a former run: nothing is booted, nobody is asked. */
+const noTarget: Target = {
+  slots: 1,
+  canQueue: false,
+  run: () => Promise.reject(new Error("a job was to run on no target")),
+  [Symbol.asyncDispose]: async () => undefined,
+};
+
+function open({ io, loaded, request, log, bootLog, signal }: Run, { many, onWait }: { many: boolean; onWait(text: string): void }): Promise<Target> {
+  const { url, engineUrl, apiKey } = request;
+  return openTarget({
+    loaded,
+    url,
+    engineUrl,
+    apiKey,
+    many,
+    signal,
+    env: io.env,
+    log: bootLog,
+    logFormat: resolveFormat(loaded.config.log.format),
+    onWait: (reason, delayMs) => (many ? onWait : log.warn)(`${url} says ${reason}; it is asked again in ${Math.ceil(delayMs / 1000)} s.`),
+  });
 }
 
-function timeLimit(args: Args): number | undefined {
-  const text = textFlag(args, "timeout");
-  if (text === undefined) return undefined;
-  const ms = parseDuration(text);
-  if (ms !== undefined && ms > 0 && ms < 2 ** 31) return ms;
-  throw new FettleError("cli.bad-value", `Cannot use --timeout ${text}: expected a duration with its unit, such as 90s or 10m.`);
+function partsOf({ spoolDir, date, request, signal }: Run, target: Target, places: ImagePlaces): RunOneParts {
+  return { target, places, spoolDir, date, jobTimeoutMs: request.jobTimeoutMs, signal };
+}
+
+/** A name that was typed is meant; in a folder nobody named a file. */
+function existingOf({ request }: Run, out: OutTemplate): Existing {
+  return request.existing ?? (out.isFolder ? "number" : "replace");
+}
+
+const nameOf = ({ n, id }: ListedJob) => ({ n, ...(id !== undefined && { job: id }) });
+
+function outcomeLine(job: ListedJob, outcome: Outcome): object {
+  const head = { ...nameOf(job), status: outcome.type };
+  if (outcome.type === "failed") return { ...head, error: errorToJson(outcome.error) };
+  if (outcome.type === "skipped") return { ...head, ...(isObject(outcome.record) ? outcome.record : {}) };
+  if (outcome.type === "cancelled") return head;
+  const { engineMs, ...rest } = outcome.result;
+  return { ...head, ...rest, timings: { engineMs, totalMs: Math.round(outcome.ms) } };
+}
+
+/** What the engine said, and a name that tells another format than the file has. */
+function warningsOf({ images, warnings }: JobResult): string[] {
+  const said = images.flatMap(({ path, mime }) => {
+    const named = mimes[extname(path).toLowerCase()];
+    return named === undefined || named === mime ? [] : [`${path} holds ${mime}; write {ext} in --out for the right ending.`];
+  });
+  return [...warnings, ...said];
+}
+
+const mimes: Readonly<Record<string, string>> = { ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp" };
+
+function interrupted(io: Io, { json }: Request, code: number): number {
+  if (json) line(io, { error: { code: "job.cancelled", message: "Cannot finish: interrupted.", hint: "Run it again; with --jobs, --resume goes on." } });
+  return code;
+}
+
+const line = (io: Io, value: object): void => io.out(`${JSON.stringify(value)}\n`);
+
+function printPaths(io: Io, { images }: JobResult): void {
+  for (const { path } of images) io.out(`${path}\n`);
 }

@@ -11,7 +11,7 @@ interface Row {
 export const commands: Readonly<Record<string, Row>> = {
   start: { summary: "Boot everything and serve: the container's CMD", load: () => import("./start.ts") },
   health: { summary: "Ask the running instance: the container's HEALTHCHECK", load: () => import("./health.ts") },
-  generate: { summary: "Make one image from a shell or a script, no server needed", load: () => import("./generate.ts") },
+  generate: { summary: "Make images from a shell or a script, no server needed", load: () => import("./generate.ts") },
   doctor: { summary: "Say what is wrong with this machine, and the fix", load: () => import("./doctor.ts") },
   merge: { summary: "Fuse LoRAs into checkpoints", load: () => import("./merge.ts") },
   install: { summary: "Bake ComfyUI and its nodes into an image", load: () => import("./install.ts") },

@@ -1,35 +1,21 @@
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
 import type { Config } from "../config/schema/index.ts";
-import type { EngineOutput, Progress } from "../engines/engine.ts";
 import { connectorOf } from "../engines/index.ts";
 import { FettleError } from "../errors/fettle-error.ts";
 import { Pool } from "../jobs/pool.ts";
-import type { PlannedEngine } from "../plan/plan.ts";
+import { type Prepare, prepareUntouched } from "../jobs/prepare/prepare.ts";
 import { createAnswerReader } from "../results/answer-reader.ts";
-import type { JobBody } from "./read-job.ts";
+import type { BootedEngine } from "./boot-engine.ts";
+import type { Target } from "./target.ts";
 
-export interface RunOptions {
-  readonly engine: PlannedEngine;
-  readonly config: Pick<Config, "jobs">;
-  readonly input: JobBody;
-  /** The answer and its images are written here; the folder is the caller's. */
-  readonly dir: string;
-  readonly signal: AbortSignal;
-  onProgress?(progress: Progress): void;
-}
+/** An engine that dies takes the jobs with it that it ran; each gets so many tries. */
+const tries = 2;
 
-export interface Ran {
-  readonly output: EngineOutput;
-  readonly engineMs: number;
-}
-
-/** Runs one job on an engine that is ready, with the worker's own pool and connection. Rejects with the failure's own code. */
-export async function runHere({ engine: planned, config, input, dir, signal, onProgress }: RunOptions): Promise<Ran> {
+/** Jobs on an engine that is ready, with the worker's own pool and connection. Disposing it disposes the engine. */
+export function targetHere(booted: BootedEngine, config: Pick<Config, "jobs">, prepare: Prepare = prepareUntouched): Target {
   const { timeout, retry, blackImages } = config.jobs;
-  const connect = connectorOf(planned.kind);
-  if (!connect) throw new Error(`a plan with an engine of the unknown kind ${planned.kind}`);
-  const engine = connect(planned, {
+  const connect = connectorOf(booted.engine.kind);
+  if (!connect) throw new Error(`a plan with an engine of the unknown kind ${booted.engine.kind}`);
+  const engine = connect(booted.engine, {
     timeoutMs: timeout,
     retry: { tries: retry.tries, backoffMs: retry.backoff },
     readAnswer: (attempt) => createAnswerReader(attempt, { blackImages, keepImages: true }),
@@ -37,18 +23,39 @@ export async function runHere({ engine: planned, config, input, dir, signal, onP
   const pool = new Pool();
   pool.add(engine);
   pool.setReady(engine.name, true);
-  const attemptDir = join(dir, "attempt");
-  mkdirSync(attemptDir, { recursive: true });
-  try {
-    const slot = await pool.acquire({ signal });
-    signal.throwIfAborted();
-    const result = await engine.run({ id: "generate-1", jobId: "generate", input, dir: attemptDir }, { signal, ...(onProgress && { onProgress }) });
-    slot?.release();
-    signal.throwIfAborted();
-    if (result.type === "done") return result;
-    if (result.type === "cancelled") throw new FettleError("job.cancelled", "Cannot finish the job: it was cancelled.");
-    throw new FettleError(result.code, result.message, { ...(result.details && { details: result.details }) });
-  } finally {
-    await engine.close();
-  }
+  let count = 0;
+  return {
+    slots: engine.slots,
+    canQueue: false,
+    async run(job, { dir, signal, onProgress }) {
+      const prepared = await prepare({ id: job.id ?? "generate", source: "generate", input: job.input, extra: job.extra, receivedAt: Date.now() }, { signal });
+      if (prepared.type === "invalid") throw new FettleError(prepared.failure.code, prepared.failure.message);
+      const request = prepared.forEngine(engine.kind);
+      if (request.type === "invalid") throw new FettleError(request.failure.code, request.failure.message);
+      const { input, call } = request;
+      const slot = await pool.acquire({ signal });
+      try {
+        for (let attempt = 1; ; attempt++) {
+          await booted.untilReady({ signal });
+          signal.throwIfAborted();
+          count += 1;
+          const result = await engine.run(
+            { id: `generate-${count}`, jobId: "generate", input, ...(call !== undefined && { call }), dir },
+            { signal, ...(onProgress && { onProgress }) },
+          );
+          signal.throwIfAborted();
+          if (result.type === "done") return { ...result, output: { ...result.output, warnings: [...request.warnings, ...result.output.warnings] } };
+          if (result.type === "cancelled") throw new FettleError("job.cancelled", "Cannot finish the job: it was cancelled.");
+          if (result.code === "engine.lost" && attempt < tries && booted.isOwn) continue;
+          throw new FettleError(result.code, result.message, { ...(result.details && { details: result.details }) });
+        }
+      } finally {
+        slot?.release();
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      await engine.close();
+      await booted[Symbol.asyncDispose]();
+    },
+  };
 }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { chmodSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { createPlace, type Place } from "./program.ts";
@@ -104,7 +104,7 @@ test("--timeout bounds the whole", { timeout: 60_000 }, async () => {
   const config = place.configure("", ["--not-ready"]);
   const fettle = place.run(["generate", "--config", config, "--prompt", "x", "--timeout", "300ms"]);
   assert.equal(await fettle.ended, 1);
-  assert.match(fettle.said(), /no image after --timeout 300ms\..*engine\.timeout/);
+  assert.match(fettle.said(), /not done after --timeout 300ms\..*engine\.timeout/);
 });
 
 for (const [what, args, code] of [
@@ -139,9 +139,11 @@ test(
     const args = ["generate", "--profile", "demo", "--prompt", "an astronaut", "--steps", "2", "--width", "64", "--height", "128", "--seed", "11", "--json"];
     const fettle = place.run(args, { env });
     assert.equal(await fettle.ended, 0, fettle.said());
-    const { images } = JSON.parse(fettle.out()) as { images: { path: string; width: number; height: number; seed: number }[] };
-    assert.deepEqual(images, [{ path: join(place.dir, "fettle-11-0.png"), width: 64, height: 128, seed: 11 }]);
-    assert.ok(isPng(join(place.dir, "fettle-11-0.png")));
+    const { images } = JSON.parse(fettle.out()) as { images: { sizeBytes: number }[] };
+    const path = join(place.dir, "fettle-11-0.png");
+    const { size } = statSync(path);
+    assert.deepEqual(images, [{ path, mime: "image/png", sizeBytes: size, width: 64, height: 128, seed: 11 }]);
+    assert.ok(isPng(path));
     assert.deepEqual(place.leftovers(), []);
   },
 );

@@ -1,0 +1,154 @@
+import { readFileSync } from "node:fs";
+import { basename, resolve } from "node:path";
+import type { Config } from "../src/config/schema/index.ts";
+import { FettleError, reasonOf } from "../src/errors/fettle-error.ts";
+import type { JobBody } from "../src/generate/job.ts";
+import type { Existing } from "../src/generate/write-images.ts";
+import { parseDuration } from "../src/util/duration.ts";
+import { type Args, type Flag, type Io, numberFlag, textFlag } from "./command.ts";
+
+export const generateFlags: readonly Flag[] = [
+  { usage: "--prompt <text>", summary: "What the image shows" },
+  { usage: "--negative <text>", summary: "What it must not show" },
+  { usage: "--steps <n>", summary: "Denoising steps" },
+  { usage: "--cfg <n>", summary: "How closely it follows the prompt" },
+  { usage: "--width <px>", summary: "A multiple of 8" },
+  { usage: "--height <px>", summary: "A multiple of 8" },
+  { usage: "--seed <n>", summary: "The same seed makes the same image; default -1, random (the result tells which)" },
+  { usage: "--sampler <name>", summary: 'Such as "DPM++ 2M Karras"' },
+  { usage: "--input <file>", summary: "A job as JSON, or - for stdin; the flags above win over it" },
+  { usage: "--jobs <file>", summary: "Many jobs, one JSON object a line, or - for stdin; the flags above win over each" },
+  { usage: "--resume", summary: "With --jobs: skip what a former run finished" },
+  { usage: "--fail-fast", summary: "With --jobs: stop at the first job that fails" },
+  { usage: "--concurrency <n>", summary: "With --jobs: so many at a time; default and limit: what the engine takes at once" },
+  { usage: "--workflow <file>", summary: "A ComfyUI workflow, for an instance (--url) with such an engine" },
+  { usage: "--template <name>", summary: "A template of the configuration" },
+  { usage: "--url <url>", summary: "Ask this running instance (its job API) instead of booting an engine; $FETTLE_API_KEY is its key" },
+  { usage: "--engine-url <url>", summary: "Use the engine that runs there instead of launching one" },
+  { usage: "--out <path>", summary: "A file, a folder (it exists or ends with /), or a name with words such as out/{seed}-{index}.png; see docs/generate.md" },
+  { usage: "--existing <rule>", summary: "A file that is there: replace it, add a number, or fail; default replace for a name, number in a folder" },
+  { usage: "--timeout <duration>", summary: "The whole may take this long, such as 10m; default: as long as it takes" },
+  { usage: "--job-timeout <duration>", summary: "One job may take this long" },
+];
+
+/** What the command line asks for, checked. */
+export interface Request {
+  readonly url: string | undefined;
+  readonly engineUrl: string | undefined;
+  readonly apiKey: string;
+  /** Where jobs are read from; undefined: the flags are the job. */
+  readonly source: { readonly path: string; readonly mode: "look" | "many" } | undefined;
+  /** Fields of the flags, in A1111's names; they win over the file's. */
+  readonly fields: JobBody;
+  readonly out: string | undefined;
+  readonly existing: Existing | undefined;
+  readonly resume: boolean;
+  readonly failFast: boolean;
+  readonly concurrency: number | undefined;
+  readonly timeoutMs: number | undefined;
+  readonly jobTimeoutMs: number | undefined;
+  readonly json: boolean;
+}
+
+export function readRequest(args: Args, io: Io, config: Config): Request {
+  const url = textFlag(args, "url");
+  const engineUrl = textFlag(args, "engineUrl");
+  if (url !== undefined && engineUrl !== undefined) throw bad("Cannot use --url and --engine-url together: each names what shall make the images.");
+  if (url === undefined) refuseForeignDialects(args, config);
+  if (textFlag(args, "template") !== undefined) refuseTemplate(args);
+  const [input, jobs] = [textFlag(args, "input"), textFlag(args, "jobs")];
+  if (input !== undefined && jobs !== undefined) throw bad("Cannot use --input and --jobs together: name one of them.");
+  const fields = { ...readFields(args), ...readWorkflow(args, io) };
+  if (input === undefined && jobs === undefined && fields["prompt"] === undefined && fields["workflow"] === undefined)
+    throw new FettleError("cli.bad-value", "Cannot generate: none of --prompt, --input and --jobs was given.", {
+      hint: 'Try `fettle generate --prompt "a castle"`.',
+    });
+  const path = jobs ?? input;
+  const mode = jobs !== undefined || /\.(jsonl|ndjson)$/i.test(input ?? "") ? "many" : "look";
+  return {
+    url,
+    engineUrl,
+    apiKey: config.sources.http?.apiKey || io.env["FETTLE_API_KEY"] || "",
+    source: path === undefined ? undefined : { path: path === "-" ? path : resolve(io.cwd, path), mode },
+    fields,
+    out: textFlag(args, "out"),
+    existing: readExisting(args),
+    resume: args.flags["resume"] === true,
+    failFast: args.flags["failFast"] === true,
+    concurrency: numberFlag(args, "concurrency", { min: 1, max: 64 }),
+    timeoutMs: durationFlag(args, "timeout", "--timeout"),
+    jobTimeoutMs: durationFlag(args, "jobTimeout", "--job-timeout"),
+    json: args.flags["json"] === true,
+  };
+}
+
+/** Flags that mean nothing for a single job. */
+export function refuseManyFlags({ resume, failFast, concurrency }: Request): void {
+  const flag = resume ? "--resume" : failFast ? "--fail-fast" : concurrency !== undefined ? "--concurrency" : undefined;
+  if (flag !== undefined)
+    throw new FettleError("cli.bad-value", `Cannot use ${flag}: there is only one job.`, { hint: "Give many with --jobs FILE, one JSON object a line." });
+}
+
+/** `jobs.jsonl` in the folder of the images → `.fettle-jobs.jsonl.state` there. */
+export function statePath(base: string, source: string): string {
+  return resolve(base, `.fettle-${source === "-" ? "stdin" : basename(source)}.state`);
+}
+
+/** A1111's names for the flags. */
+function readFields(args: Args): JobBody {
+  const given: Record<string, unknown> = {
+    prompt: textFlag(args, "prompt"),
+    negative_prompt: textFlag(args, "negative"),
+    steps: numberFlag(args, "steps", { min: 1, max: 10_000 }),
+    cfg_scale: numberFlag(args, "cfg", { min: 0, max: 1000, integer: false }),
+    width: numberFlag(args, "width", { min: 8, max: 16_384, multipleOf: 8 }),
+    height: numberFlag(args, "height", { min: 8, max: 16_384, multipleOf: 8 }),
+    seed: numberFlag(args, "seed", { min: -1, max: 2 ** 53 - 1 }),
+    sampler_name: textFlag(args, "sampler"),
+  };
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+}
+
+function readWorkflow(args: Args, io: Io): JobBody {
+  const path = textFlag(args, "workflow");
+  if (path === undefined) return {};
+  try {
+    const workflow: unknown = JSON.parse(readFileSync(resolve(io.cwd, path), "utf8"));
+    if (typeof workflow === "object" && workflow !== null && !Array.isArray(workflow)) return { workflow };
+    throw new Error("it is no JSON object");
+  } catch (error) {
+    throw new FettleError("job.invalid", `Cannot read the workflow ${path}: ${reasonOf(error)}.`, { where: { file: path }, cause: error });
+  }
+}
+
+/** Workflows belong to another kind of engine; one that does not know them would make some other image. */
+function refuseForeignDialects(args: Args, config: Config): void {
+  if (textFlag(args, "workflow") === undefined) return;
+  const [name, engine] = Object.entries(config.engines).find(([, { enabled }]) => enabled) ?? [];
+  const whose = engine === undefined ? "there is no engine" : `the engine "${name}" is of kind ${engine.kind}, which takes A1111's txt2img fields`;
+  throw new FettleError("job.invalid", `Cannot use --workflow: ${whose}.`, {
+    hint: "Only engines of kind comfyui run workflows; name an instance that has one with --url.",
+  });
+}
+
+function refuseTemplate(args: Args): void {
+  throw new FettleError("job.invalid", `Cannot use --template ${textFlag(args, "template")}: the configuration declares no templates.`, {
+    hint: "Only engines of kind diffusers take templates, once the configuration declares them.",
+  });
+}
+
+function readExisting(args: Args): Existing | undefined {
+  const rule = textFlag(args, "existing");
+  if (rule === undefined || rule === "replace" || rule === "number" || rule === "fail") return rule;
+  throw bad(`Cannot use --existing ${rule}: expected replace, number or fail.`);
+}
+
+function durationFlag(args: Args, key: string, flag: string): number | undefined {
+  const text = textFlag(args, key);
+  if (text === undefined) return undefined;
+  const ms = parseDuration(text);
+  if (ms !== undefined && ms > 0 && ms < 2 ** 31) return ms;
+  throw bad(`Cannot use ${flag} ${text}: expected a duration with its unit, such as 90s or 10m.`);
+}
+
+const bad = (message: string): FettleError => new FettleError("cli.bad-value", message);
