@@ -104,6 +104,21 @@ export const catalog = {
 
   "result.bad-image": row("An image is not valid", "Read the engine's log; for black images try --no-half-vae.", exits.failed),
   "result.cannot-store": row("A result cannot be stored", "Check the folder's rights and the disk's free space.", exits.failed),
+  "result.cannot-upload": row(
+    "An image cannot be uploaded",
+    "Check the bucket: endpoint, name, region, keys and their right to write (results.s3, BUCKET_ENDPOINT_URL or the job's s3Config).",
+    exits.failed,
+  ),
+  "result.cannot-convert": row(
+    "Images cannot be converted",
+    "Install Pillow in the engine's Python (`python -m pip install pillow`), or name another with results.python.",
+    exits.failed,
+  ),
+  "result.too-large": row(
+    "The result is too large to be delivered",
+    "Ask for fewer or smaller images, set results.s3, or allow results.whenTooLarge: reencode.",
+    exits.failed,
+  ),
   "result.not-delivered": row("A result cannot be delivered", "It stays in the journal and is tried again at the next start.", exits.failed, true),
 
   "source.cannot-listen": row("The job API cannot listen", "Choose another sources.http.port, or stop what uses it.", exits.environment),
