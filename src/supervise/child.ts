@@ -41,6 +41,8 @@ export interface Child {
   readonly drained: Promise<void>;
   /** Gives up on output that somebody still holds open. */
   closeOutput(): void;
+  /** Gives up on its end, which may never come. */
+  forget(): void;
 }
 
 const temporary = new Set(["EAGAIN", "ENOMEM", "EMFILE", "ENFILE", "ETXTBSY"]);
@@ -63,13 +65,13 @@ export async function spawnChild({ argv, cwd, env, identity, onNotify, onOutput,
   } catch (error) {
     return failureOf(argv[0] ?? "", error);
   }
-  const { pid, exited, stdout, stderr, notified } = started;
+  const { pid, exited, stdout, stderr, notified, forget } = started;
   const drained = Promise.all([drain(stdout, (chunk) => onOutput("stdout", chunk)), drain(stderr, (chunk) => onOutput("stderr", chunk))]);
   if (onNotify) void takeNotice(notified, onNotify);
   const closeOutput = () => {
     for (const source of [stdout, stderr, notified]) source?.close();
   };
-  return { type: "spawned", child: { pid, exited, drained: drained.then(() => undefined), closeOutput } };
+  return { type: "spawned", child: { pid, exited, drained: drained.then(() => undefined), closeOutput, forget } };
 }
 
 /** A grandchild may hold the descriptor open for ever; nobody waits for that. */

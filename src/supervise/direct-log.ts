@@ -1,6 +1,6 @@
 import { closeSync, existsSync, fstatSync, mkdirSync, openSync, readSync, statSync } from "node:fs";
 import { dirname } from "node:path";
-import { type rotation, rotateFiles } from "./log-file.ts";
+import { rotatable, type rotation, rotateFiles } from "./log-file.ts";
 
 /** How often a follower looks for what has been written. */
 const lookMs = 200;
@@ -21,7 +21,8 @@ export class DirectLog {
   /** A descriptor for the next child; close it once the child has it. Throws the system's error. */
   open(): number {
     mkdirSync(dirname(this.#path), { recursive: true });
-    if (sizeOf(this.#path) >= this.#options.maxBytes) rotateFiles(this.#path, this.#options.count);
+    const file = sizeOf(this.#path) >= this.#options.maxBytes ? rotatable(this.#path) : undefined;
+    if (file !== undefined) rotateFiles(file, this.#options.count);
     const fd = openSync(this.#path, "a", 0o644);
     this.#startBytes = fstatSync(fd).size;
     return fd;

@@ -202,6 +202,7 @@ async function endChild({ service, around, output, kill, over }: LifeOptions, ch
   if (survivors.length > 0) around.warn(`Cannot end ${service.name}: ${describeSurvivors(survivors)}.`);
   await atMost(drainMs, child.drained);
   child.closeOutput();
+  if (survivors.length > 0) child.forget();
   // Only a log on a dead volume takes so long; nobody waits for that one.
   await atMost(flushMs, output.endChild(), { signal: over });
   removePidFile(service.pidFile);

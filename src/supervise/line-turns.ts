@@ -19,18 +19,20 @@ export class LineTurns {
     this.#give = give;
   }
 
-  take(block: Buffer, stream: object): void {
+  /** False: it is held, and its stream should wait until `settled`. */
+  take(block: Buffer, stream: object): boolean {
     if (this.#open === nobody) this.#breakLine();
     if (this.#open !== undefined && this.#open !== stream) {
       this.#held.push({ block, stream });
       this.#heldBytes += block.length;
       if (this.#heldBytes > maxHeldBytes) this.#breakLine();
       else this.#timer ??= setTimeout(() => this.#breakLine(), patienceMs);
-      return;
+      return false;
     }
     this.#give(block);
     this.#open = block.at(-1) === newline ? undefined : stream;
     if (this.#open === undefined && this.#held.length > 0) this.#release();
+    return true;
   }
 
   end(stream: object): void {

@@ -1,7 +1,8 @@
-import { closeSync, existsSync, fstatSync, mkdirSync, openSync, renameSync, rmSync, write } from "node:fs";
+import { closeSync, constants, existsSync, fstatSync, mkdirSync, openSync, realpathSync, renameSync, rmSync, statSync, write } from "node:fs";
 import { dirname } from "node:path";
 import { promisify } from "node:util";
 import { reasonOf } from "../errors/fettle-error.ts";
+import { pause } from "../util/pause.ts";
 import { LineTurns } from "./line-turns.ts";
 
 const writeAt = promisify(write);
@@ -22,6 +23,10 @@ const maxWaitingBytes = 1 << 20;
 /** Small blocks are gathered for a moment: a program that writes line by line would cost a write for each. */
 const gatherMs = 10;
 const gatherBytes = 65_536;
+/** Opening a FIFO that nobody reads must not stop the whole process; files do not mind. */
+const appending = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK;
+/** A pipe that is full is asked again after so long. */
+const fullMs = 20;
 
 /** A log: appended (never truncated), written in order without blocking, rotated at line ends without loss. Several streams may share it. */
 export class LogFile {
@@ -43,9 +48,9 @@ export class LogFile {
     this.#options = options;
   }
 
-  /** `stream`: whose lines these are; no line of one is cut by another's. Returns a promise only when the disk is behind; it resolves when there is room again. */
+  /** `stream`: whose lines these are; no line of one is cut by another's. Returns a promise only when it shall wait: the disk is behind, or another is in the middle of a line. */
   write(block: Buffer, stream: object = this): Promise<void> | undefined {
-    this.#turns.take(block, stream);
+    if (!this.#turns.take(block, stream)) return this.#turns.settled();
     return this.#waitingBytes > maxWaitingBytes ? this.#writing : undefined;
   }
 
@@ -112,7 +117,7 @@ export class LogFile {
     if (this.#endsLine && this.#sizeBytes >= (this.#options.maxBytes ?? rotation.maxBytes)) this.#rotate();
     const fd = this.#openFile();
     const bytes = blocks.length === 1 ? (blocks[0] as Buffer) : Buffer.concat(blocks);
-    for (let at = 0; at < bytes.length;) at += (await writeAt(fd, bytes, at, bytes.length - at, null)).bytesWritten;
+    for (let at = 0; at < bytes.length;) at += await writeSome(fd, bytes, at);
     this.#sizeBytes += bytes.length;
     this.#endsLine = bytes.at(-1) === 0x0a;
   }
@@ -120,7 +125,7 @@ export class LogFile {
   #openFile(): number {
     if (this.#fd !== undefined) return this.#fd;
     mkdirSync(dirname(this.path), { recursive: true });
-    this.#fd = openSync(this.path, "a", 0o644);
+    this.#fd = openSync(this.path, appending, 0o644);
     this.#sizeBytes = fstatSync(this.#fd).size;
     return this.#fd;
   }
@@ -132,10 +137,11 @@ export class LogFile {
 
   /** Only between two writes. The new file is there at once: whoever moved the old one may look for it. */
   #followMove(): void {
-    if (!this.#isMoved || !(this.#endsLine || this.#turns.isBetweenLines)) return;
+    const isAllWritten = this.#waiting.length === 0;
+    if (!this.#isMoved || !(this.#endsLine || (isAllWritten && this.#turns.isBetweenLines))) return;
     this.#isMoved = false;
     this.#endsLine = true;
-    this.#turns.forget();
+    if (isAllWritten) this.#turns.forget();
     try {
       this.#closeFile();
       this.#openFile();
@@ -149,10 +155,29 @@ export class LogFile {
     // Somebody may have emptied it meanwhile (copytruncate).
     if (this.#fd !== undefined) this.#sizeBytes = fstatSync(this.#fd).size;
     if (this.#sizeBytes < (this.#options.maxBytes ?? rotation.maxBytes)) return;
-    this.#closeFile();
-    rotateFiles(this.path, this.#options.count ?? rotation.count);
+    const file = rotatable(this.path);
     this.#sizeBytes = 0;
+    if (file === undefined) return;
+    this.#closeFile();
+    rotateFiles(file, this.#options.count ?? rotation.count);
   }
+}
+
+async function writeSome(fd: number, bytes: Buffer, at: number): Promise<number> {
+  try {
+    return (await writeAt(fd, bytes, at, bytes.length - at, null)).bytesWritten;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
+    await pause(fullMs);
+    return 0;
+  }
+}
+
+/** The file behind a path; undefined for /dev/stdout and whatever else is not a file of ours to rename. */
+export function rotatable(path: string): string | undefined {
+  const file = existsSync(path) ? realpathSync(path) : path;
+  const isOurs = !/^\/(dev|proc)\//.test(path) && !/^\/(dev|proc)\//.test(file);
+  return isOurs && statSync(file, { throwIfNoEntry: false })?.isFile() !== false ? file : undefined;
 }
 
 /** `a.log` becomes `a.log.1` and so on; the oldest of `count` files is gone. */

@@ -33,6 +33,8 @@ export interface RunningProcess {
   /** To its stdin; what a dead process does not take is dropped. */
   write(text: string): void;
   endInput(): void;
+  /** Its end is not waited for any more: it does not keep this process alive. */
+  forget(): void;
 }
 
 /** Starts a program in a session and group of its own. Rejects with the system's error. */
@@ -54,6 +56,7 @@ async function startOnBun(bun: Bun, { argv, stdin, output, env, cwd, uid, gid }:
       quietly(() => child.stdin?.flush());
     },
     endInput: () => quietly(() => child.stdin?.end()),
+    forget: () => child.unref(),
   };
 }
 
@@ -88,6 +91,7 @@ async function startOnNode({ argv, stdin, output, notify, ...rest }: ProcessOpti
     ...(notify && { notified: fromNode(child.stdio[3] as Readable) }),
     write: (text) => void child.stdin?.write(text),
     endInput: () => void child.stdin?.end(),
+    forget: () => child.unref(),
   };
 }
 

@@ -25,6 +25,7 @@ export interface BunProcess {
   readonly stdin?: { write(text: string): unknown; flush(): unknown; end(): unknown };
   readonly stdout?: ReadableStream<Uint8Array>;
   readonly stderr?: ReadableStream<Uint8Array>;
+  unref(): void;
 }
 
 export interface BunServeOptions {
