@@ -56,9 +56,9 @@ export class LineTurns {
     if (this.#open === nobody) this.#open = undefined;
   }
 
-  /** Resolves when nobody waits for anybody; soon. */
-  async settled(): Promise<void> {
-    while (!this.isEmpty) await this.#released.promise;
+  /** Resolves soon: when nothing of that stream (of any, without one) waits for anybody. */
+  async settled(stream?: object): Promise<void> {
+    while (this.#held.some((one) => stream === undefined || one.stream === stream)) await this.#released.promise;
   }
 
   #breakLine(): void {

@@ -50,7 +50,7 @@ export class LogFile {
 
   /** `stream`: whose lines these are; no line of one is cut by another's. Returns a promise only when it shall wait: the disk is behind, or another is in the middle of a line. */
   write(block: Buffer, stream: object = this): Promise<void> | undefined {
-    if (!this.#turns.take(block, stream)) return this.#turns.settled();
+    if (!this.#turns.take(block, stream)) return this.#turns.settled(stream);
     return this.#waitingBytes > maxWaitingBytes ? this.#writing : undefined;
   }
 
