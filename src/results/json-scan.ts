@@ -6,11 +6,12 @@ import { Utf8Check } from "./utf8-check.ts";
 
 /** What the scan tells while it reads. `piece` is only valid during the call. */
 export interface JsonListener {
-  /** A string begins in the array under the watched top-level key. */
-  onString(index: number): void;
+  /** A string begins in the array under the watched top-level key; its opening quote is byte `at` of the text. */
+  onString(index: number, at: number): void;
   /** Its next bytes, escapes resolved. */
   onPiece(piece: Buffer): void;
-  onStringEnd(): void;
+  /** Its closing quote is the byte before `end`. */
+  onStringEnd(end: number): void;
 }
 
 export interface JsonScanOptions {
@@ -181,7 +182,7 @@ export class JsonScan {
       this.#beginValue(at);
       if (this.#inWatched && this.#isObject.length === 2) {
         this.#emitting = true;
-        this.#options.listener.onString(this.watched ?? 0);
+        this.#options.listener.onString(this.watched ?? 0, this.#offset + at);
       }
     }
     return at + 1;
@@ -232,7 +233,7 @@ export class JsonScan {
     if (this.#emitting) {
       this.#emitting = false;
       this.watched = (this.watched ?? 0) + 1;
-      this.#options.listener.onStringEnd();
+      this.#options.listener.onStringEnd(this.#offset + next);
     }
     if (!this.#isKey) {
       this.#endValue(chunk, next);

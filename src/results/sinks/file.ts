@@ -1,9 +1,12 @@
 import { createHash, randomBytes } from "node:crypto";
 import { constants, createReadStream } from "node:fs";
 import { copyFile, mkdir, open, rename, rm } from "node:fs/promises";
-import { dirname, isAbsolute, join, normalize } from "node:path";
+import { dirname, join } from "node:path";
 import type { AnswerImage, Artifact } from "../../engines/engine.ts";
 import { FettleError, reasonOf } from "../../errors/fettle-error.ts";
+import { extensionOf } from "../image-types.ts";
+import { safeName } from "../safe-name.ts";
+import { checkTemplate, fillTemplate, type TemplateRules } from "../template.ts";
 import type { Sink } from "./sink.ts";
 
 export interface FileSinkOptions {
@@ -12,13 +15,11 @@ export interface FileSinkOptions {
   readonly template: string;
 }
 
-const words = ["job", "index", "ext"] as const;
-const extensions: Readonly<Record<string, string>> = { "image/png": "png", "image/jpeg": "jpg", "image/webp": "webp" };
-const longestId = 120;
+const rules: TemplateRules = { key: "results.files.template", words: ["job", "index", "ext"], needs: [["job"], ["index"]] };
 
 /** Writes each image under `dir`: whole or not at all, and never outside of it, whatever a job's id looks like. */
 export function createFileSink({ dir, template }: FileSinkOptions): Sink {
-  checkTemplate(template);
+  checkTemplate(template, rules);
   return {
     name: "file",
     wantsFiles: true,
@@ -30,32 +31,8 @@ export function createFileSink({ dir, template }: FileSinkOptions): Sink {
   };
 }
 
-function checkTemplate(template: string): void {
-  const used = [...template.matchAll(/\{([^}]*)\}/g)].map((match) => match[1] ?? "");
-  const foreign = used.find((word) => !(words as readonly string[]).includes(word));
-  const fault =
-    foreign !== undefined
-      ? `there is no {${foreign}}, only {${words.join("}, {")}}`
-      : !used.includes("job") || !used.includes("index")
-        ? "without {job} and {index} images would overwrite each other"
-        : isAbsolute(template) || normalize(template).startsWith("..")
-          ? "it leads out of the folder"
-          : undefined;
-  if (fault) throw new FettleError("config.invalid", `Cannot use the template "${template}": ${fault}.`, { where: { path: "results.files.template" } });
-}
-
 function place(template: string, id: string, image: AnswerImage): string {
-  const values: Record<string, string> = { job: safeId(id), index: String(image.index), ext: extensions[image.mime] ?? "bin" };
-  return template.replace(/\{([^}]*)\}/g, (_, word: string) => values[word] ?? "");
-}
-
-/** An id as one plain file name. What had to be changed gets a piece of its hash, so that two ids never share a file. */
-function safeId(id: string): string {
-  const plain = id
-    .replace(/[^A-Za-z0-9._-]/g, "_")
-    .replace(/^[.-]+/, "_")
-    .slice(0, longestId);
-  return plain === id && plain !== "" ? plain : `${plain || "job"}-${createHash("sha256").update(id).digest("hex").slice(0, 10)}`;
+  return fillTemplate(template, { job: safeName(id), index: String(image.index), ext: extensionOf(image.mime) });
 }
 
 async function storeImage(image: AnswerImage, path: string): Promise<Artifact> {
