@@ -42,6 +42,8 @@ function connectBy({ jobs }: WorkerSettings, { keepImages }: { keepImages: boole
   const options: ConnectOptions = {
     timeoutMs: jobs.timeout,
     retry: { tries: jobs.retry.tries, backoffMs: jobs.retry.backoff },
+    letGoMs: jobs.letGo,
+    loadingMs: jobs.loading,
     readAnswer: (attempt: Attempt) => createAnswerReader(attempt, { blackImages: jobs.blackImages, keepImages }),
   };
   return (planned) => {

@@ -98,7 +98,8 @@ export type AttemptResult =
       /** What there is in spite of the failure; it goes beside the error. */
       readonly output?: EngineOutput;
     }
-  | { readonly type: "cancelled" };
+  /** `remedy`: the engine did not let go of the job in time. */
+  | { readonly type: "cancelled"; readonly remedy?: Remedy };
 
 /** `free-memory`: out of memory, drop models and caches. `restart`: the process cannot be trusted any more (sticky CUDA error, no reaction). */
 export type Remedy = "free-memory" | "restart";
@@ -122,8 +123,10 @@ export interface RunOptions {
   /** Aborting interrupts the job on the engine; `run` then resolves with `cancelled` once the engine let go of it. */
   readonly signal: AbortSignal;
   readonly onProgress?: (progress: Progress) => void;
-  /** Ask the engine for previews with the progress; they cost it a decode each. */
-  readonly wantsPreviews?: boolean;
+  /** Something moved that is no progress, such as bytes of the answer, or the job before ours in the engine's own queue. */
+  readonly onActivity?: () => void;
+  /** Asked before each look at the progress: whether somebody wants a preview with it now; they cost the engine a decode each. */
+  readonly wantsPreviews?: () => boolean;
   /** A piece of the output before its end (a generator's yield); the run goes on when it resolves. */
   readonly onPartial?: (value: unknown) => Promise<void>;
 }
@@ -132,6 +135,8 @@ export interface Engine {
   readonly name: string;
   readonly kind: string;
   readonly slots: number;
+  /** Reports the progress of each job without being told to by it, so that silence means something. Default: no. */
+  readonly tellsProgress?: boolean;
   /** True when it answers its readiness request now. */
   isReady(options: { signal: AbortSignal }): Promise<boolean>;
   run(attempt: Attempt, options: RunOptions): Promise<AttemptResult>;
@@ -152,6 +157,10 @@ export interface ConnectOptions {
   /** One whole request to the engine may take this long (seed: 600 s). */
   readonly timeoutMs: number;
   readonly retry: { readonly tries: number; readonly backoffMs: number };
+  /** After an interrupt the engine may take this long to let go of a job. Default 20 s. */
+  readonly letGoMs?: number;
+  /** The same while it still loads a model, which no engine can break off. Default 10 min. */
+  readonly loadingMs?: number;
   /** Begins reading an answer of this attempt into `attempt.dir`. */
   readAnswer(attempt: Attempt): Promise<AnswerReader>;
 }

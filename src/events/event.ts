@@ -72,12 +72,22 @@ export type FettleEvent =
   | { readonly type: "worker.started"; readonly pid: number; readonly sources: readonly string[] }
   | { readonly type: "worker.listening"; readonly url: string }
   | (JobEvent & { readonly type: "job.received"; readonly recovered: boolean })
-  | (JobEvent & { readonly type: "job.started"; readonly engine: string; readonly attempt: number })
-  | (JobEvent & { readonly type: "job.retried"; readonly attempt: number; readonly cause: string })
+  /** `queueMs`: since it was received; attempt 1 tells how long it waited. */
+  | (JobEvent & { readonly type: "job.started"; readonly engine: string; readonly attempt: number; readonly queueMs: number })
+  | (JobEvent & { readonly type: "job.retried"; readonly attempt: number; readonly cause: string; readonly remedy?: "free-memory" | "restart" })
   | (JobEvent & { readonly type: "job.done"; readonly engineMs: number; readonly sizeBytes: number })
-  | (JobEvent & { readonly type: "job.failed"; readonly code: string; readonly message: string })
-  | (JobEvent & { readonly type: "job.cancelled" })
-  | (JobEvent & { readonly type: "job.sent"; readonly totalMs: number })
+  | (JobEvent & { readonly type: "job.failed"; readonly code: string; readonly message: string; readonly path?: string; readonly engineMs: number })
+  | (JobEvent & { readonly type: "job.cancelled"; readonly engineMs: number })
+  /** `points`: the six request points as the job's record has them. */
+  | (JobEvent & {
+      readonly type: "job.sent";
+      readonly status: "COMPLETED" | "FAILED" | "CANCELLED";
+      readonly code?: string;
+      readonly totalMs: number;
+      readonly points: Readonly<Record<string, string>>;
+    })
+  /** The worker asks for a restart of the engine's service: it is dead to jobs, whatever its probes say. */
+  | { readonly type: "worker.restarts-engine"; readonly engine: string; readonly cause: string }
   | { readonly type: "source.failed"; readonly source: string; readonly message: string; readonly retryInMs: number };
 
 /** An event as observers see it: `seq` counts from 1 without gaps, `atMs` is monotonic since the process began, `time` is the wall clock (ISO). */

@@ -10,21 +10,24 @@ interface Member {
   readonly engine: Engine;
   ready: boolean;
   busy: number;
+  /** Rises with each job given to anyone; of equals, the one that waited longest is next. */
+  lastTurn: number;
 }
 
 interface Waiter {
   give(slot: Slot): void;
 }
 
-/** The only place that chooses an engine: ready, with a free slot, least loaded. Waiters are served in order. */
+/** The only place that chooses an engine: ready, with a free slot, least loaded, in turn among equals. Waiters are served in order. */
 export class Pool {
   readonly #members = new Map<string, Member>();
   readonly #waiters = new Set<Waiter>();
   readonly #watchers = new Set<() => void>();
+  #turn = 0;
 
   /** Not ready at first; readiness is somebody else's word (see readiness.ts). */
   add(engine: Engine): void {
-    this.#members.set(engine.name, { engine, ready: false, busy: 0 });
+    this.#members.set(engine.name, { engine, ready: false, busy: 0, lastTurn: 0 });
   }
 
   setReady(name: string, ready: boolean): void {
@@ -109,7 +112,7 @@ export class Pool {
     let best: Member | undefined;
     for (const member of this.#members.values()) {
       if (!member.ready || member.busy >= member.engine.slots) continue;
-      if (!best || member.busy / member.engine.slots < best.busy / best.engine.slots) best = member;
+      if (!best || isBefore(member, best)) best = member;
     }
     return best;
   }
@@ -118,6 +121,7 @@ export class Pool {
     const member = this.#best();
     if (!member) return undefined;
     member.busy += 1;
+    member.lastTurn = ++this.#turn;
     let held = true;
     const release = () => {
       if (!held) return;
@@ -136,4 +140,10 @@ export class Pool {
     }
     for (const watcher of this.#watchers) watcher();
   }
+}
+
+/** By share of slots, so that a large engine gets as much more as it can take. */
+function isBefore(one: Member, other: Member): boolean {
+  const [a, b] = [one.busy / one.engine.slots, other.busy / other.engine.slots];
+  return a === b ? one.lastTurn < other.lastTurn : a < b;
 }

@@ -1,5 +1,6 @@
 import type { Engine } from "../engines/engine.ts";
-import type { StampedEvent } from "../events/event.ts";
+import { reasonOf } from "../errors/fettle-error.ts";
+import type { FettleEvent, StampedEvent } from "../events/event.ts";
 import type { Log } from "../log/log.ts";
 import type { PlannedEngine } from "../plan/plan.ts";
 import { pause } from "../util/pause.ts";
@@ -15,30 +16,40 @@ interface Member {
   /** A former life of this worker, or a connection that broke, may have left a job running on it. */
   unsettled: boolean;
   asking: boolean;
+  /** Raised by each restart and each new process: what happened in a former life of the engine asks for no further restart. */
+  life: number;
+}
+
+export interface ReadinessParts {
+  readonly pool: Pool;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+  readonly emit: (event: FettleEvent) => void;
+  /** Asks the supervisor to restart a service; left out: nobody can. */
+  readonly restartService?: (service: string, options: { signal: AbortSignal }) => Promise<unknown>;
+  /** A doubted engine that answers nothing for this long is restarted. */
+  readonly unreactiveMs: number;
 }
 
 /**
  * Tells the pool which engines are ready: those with a service follow the supervisor's events, the others are asked
- * until they answer. A broken attempt casts doubt on an engine before any event can arrive.
+ * until they answer. A broken attempt casts doubt on an engine before any event can arrive. An engine that cannot be trusted any
+ * more, or does not come out of its doubt, is restarted by the supervisor; its jobs run again on a ready one.
  */
 export class Readiness {
   readonly #members = new Map<string, Member>();
-  readonly #pool: Pool;
-  readonly #log: Log;
-  readonly #signal: AbortSignal;
+  readonly #parts: ReadinessParts;
 
-  constructor({ pool, log, signal }: { pool: Pool; log: Log; signal: AbortSignal }) {
-    this.#pool = pool;
-    this.#log = log;
-    this.#signal = signal;
+  constructor(parts: ReadinessParts) {
+    this.#parts = parts;
   }
 
   /** `ready` is what the supervisor's snapshot says of the service; `unsettled` engines are settled before their first job. */
   add(engine: Engine, planned: PlannedEngine, { ready, unsettled }: { ready: boolean; unsettled: boolean }): void {
     const external = planned.service === undefined;
-    const member: Member = { engine, planned, up: external || ready, doubted: external, unsettled, asking: false };
+    const member: Member = { engine, planned, up: external || ready, doubted: external, unsettled, asking: false, life: 0 };
     this.#members.set(engine.name, member);
-    this.#pool.add(engine);
+    this.#parts.pool.add(engine);
     this.#update(member);
   }
 
@@ -49,6 +60,10 @@ export class Readiness {
       if (event.type === "service.ready") {
         member.up = true;
         member.doubted = false;
+      } else if (event.type === "service.spawned") {
+        // A fresh process has nothing of ours, and nothing that happened before was its doing.
+        member.unsettled = false;
+        member.life += 1;
       } else if (event.type === "service.unready" || event.type === "service.exited" || event.type === "service.stopping") member.up = false;
       else continue;
       this.#update(member);
@@ -74,9 +89,42 @@ export class Readiness {
     this.#update(member);
   }
 
+  /** Names the engine's present life, for `restart`. */
+  lifeOf(name: string): number {
+    return this.#members.get(name)?.life ?? 0;
+  }
+
+  /**
+   * Takes the engine out of use at once and has its service restarted; it comes back with the supervisor's word that it is ready.
+   * Called for several jobs of one life it is one restart. False: it has no service, so it can only be doubted.
+   */
+  restart(name: string, { life, cause }: { life: number; cause: string }): boolean {
+    const member = this.#members.get(name);
+    const service = member?.planned.service;
+    const { restartService, signal, log, emit } = this.#parts;
+    if (!member || service === undefined || !restartService) {
+      this.doubt(name);
+      return false;
+    }
+    if (member.life !== life) return true;
+    member.life += 1;
+    member.up = false;
+    member.unsettled = false;
+    this.#update(member);
+    emit({ type: "worker.restarts-engine", engine: name, cause });
+    void restartService(service, { signal }).catch((error: unknown) => {
+      if (signal.aborted) return;
+      log.warn(`Cannot restart ${service}: ${reasonOf(error)}.`);
+      // As it was: the next job may find it better, or ask again.
+      member.up = true;
+      this.doubt(name);
+    });
+    return true;
+  }
+
   #update(member: Member): void {
     const needsAsking = member.up && (member.doubted || member.unsettled);
-    this.#pool.setReady(member.engine.name, member.up && !needsAsking);
+    this.#parts.pool.setReady(member.engine.name, member.up && !needsAsking);
     if (needsAsking && !member.asking) void this.#ask(member);
   }
 
@@ -84,26 +132,48 @@ export class Readiness {
     const { engine, planned } = member;
     const { periodMs, logEvery } = planned.readiness;
     member.asking = true;
-    for (let tries = 1; member.up && (member.doubted || member.unsettled) && !this.#signal.aborted; tries++) {
+    const sinceMs = performance.now();
+    for (let tries = 1; member.up && (member.doubted || member.unsettled) && !this.#parts.signal.aborted; tries++) {
       if (await this.#answers(member)) {
         member.doubted = false;
-        // Never under somebody else's job: an interrupt may hit whatever runs.
-        if (member.unsettled && this.#pool.isIdle(engine.name))
-          await engine.settle({ signal: this.#signal }).catch((error: unknown) => this.#log.warn(`Cannot settle ${engine.name}: ${String(error)}.`));
-        member.unsettled = false;
+        if (await this.#settled(member)) break;
+      } else if (performance.now() - sinceMs > this.#parts.unreactiveMs && planned.service !== undefined) {
+        // Its supervisor calls it ready, and it answers nothing.
+        this.restart(engine.name, { life: member.life, cause: `it did not answer for ${Math.round(this.#parts.unreactiveMs / 1000)} s` });
         break;
       }
-      if (logEvery > 0 && tries % logEvery === 0) this.#log.info(`Engine ${engine.name} at ${planned.url} is not ready after ${tries} tries.`);
-      await pause(periodMs, { signal: this.#signal });
+      if (logEvery > 0 && tries % logEvery === 0) this.#parts.log.info(`Engine ${engine.name} at ${planned.url} is not ready after ${tries} tries.`);
+      await pause(periodMs, { signal: this.#parts.signal });
     }
     member.asking = false;
-    if (!this.#signal.aborted) this.#update(member);
+    if (!this.#parts.signal.aborted) this.#update(member);
+  }
+
+  /** Ends what a former life may have left on it. False: it is being restarted, or must be asked again. */
+  async #settled(member: Member): Promise<boolean> {
+    const { engine } = member;
+    const { pool, signal, log } = this.#parts;
+    // Never under somebody else's job: an interrupt may hit whatever runs.
+    if (!member.unsettled || !pool.isIdle(engine.name)) {
+      member.unsettled = false;
+      return true;
+    }
+    const { life } = member;
+    try {
+      await engine.settle({ signal });
+      if (member.life === life) member.unsettled = false;
+      return true;
+    } catch (error) {
+      if (signal.aborted || member.life !== life) return true;
+      log.warn(`Cannot settle ${engine.name}: ${reasonOf(error)}.`);
+      return this.restart(engine.name, { life, cause: "it goes on with a job that nobody waits for" });
+    }
   }
 
   async #answers({ engine, planned }: Member): Promise<boolean> {
     const limit = AbortSignal.timeout(planned.readiness.timeoutMs);
     try {
-      return await engine.isReady({ signal: AbortSignal.any([limit, this.#signal]) });
+      return await engine.isReady({ signal: AbortSignal.any([limit, this.#parts.signal]) });
     } catch {
       return false;
     }

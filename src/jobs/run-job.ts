@@ -1,18 +1,19 @@
-import { mkdirSync, rmSync } from "node:fs";
-import { join } from "node:path";
-import type { Attempt, AttemptResult, Engine, EngineOutput } from "../engines/engine.ts";
+import { rmSync } from "node:fs";
+import type { EngineOutput } from "../engines/engine.ts";
 import type { FettleEvent } from "../events/event.ts";
 import type { Log } from "../log/log.ts";
-import { backoffMs } from "../util/backoff.ts";
-import { pause } from "../util/pause.ts";
-import type { Failure, Finisher } from "./finisher.ts";
+import type { AttemptLimits } from "./attempt.ts";
+import { Attempts, type EngineTime } from "./attempts.ts";
+import type { Failure, Finisher, Timing } from "./finisher.ts";
 import type { JobInput } from "./job.ts";
 import type { Journal, JournalRow } from "./journal.ts";
 import type { Pool, Slot } from "./pool.ts";
-import type { EngineRequest, JobOptions, Prepare } from "./prepare/prepare.ts";
+import { type JobOptions, type Prepare, usualOptions } from "./prepare/prepare.ts";
 import type { Readiness } from "./readiness.ts";
+import { RecordKeeper } from "./record.ts";
 import type { Lease, Source } from "./source.ts";
 import type { TerminalResult } from "./terminal-result.ts";
+import { JobDeadline } from "./time-limits.ts";
 
 /** What a step may know of the job whose output it gets. `dir` is the attempt's folder; new files go there. */
 export interface OutputContext {
@@ -42,6 +43,8 @@ export interface RunJobParts {
   /** Executions beyond these end the job; a lost engine counts against `maxLosses`, which is smaller. */
   readonly retry: { readonly tries: number; readonly backoffMs: number };
   readonly maxLosses: number;
+  /** `deadlineMs`: all attempts of a job together, unless the job has its own; 0: no limit. */
+  readonly limits: AttemptLimits & { readonly deadlineMs: number };
   /** Leasing has stopped: what waits for an engine is given back where it can be. */
   readonly stopping: AbortSignal;
   /** Time is up: interrupt what runs. */
@@ -58,109 +61,81 @@ export interface Held {
   onSlotFree(): void;
 }
 
-/** An interrupted engine gets this long to let go when the worker must end. */
-const letGoMs = 400;
-const retryPause = { factor: 2, maxMs: 10_000, jitter: 0.2 };
-
 /**
- * Runs one journalled job until it has a terminal result: attempt, retry on a ready engine, checks, sealing.
+ * Runs one journalled job until it has a terminal result: prepare, attempts on ready engines, checks, sealing.
  * Undefined when it was given back instead and waits in its source or in the journal.
  */
 export async function runJob(held: Held, parts: RunJobParts): Promise<TerminalResult | undefined> {
-  const { row, lease } = held;
-  const { finisher, readiness } = parts;
-  const takenAt = performance.now();
-  let slot = held.slot;
-  let attempts = row.attempts;
-  let lost = row.losses;
-  const delayBefore = Math.max(0, Date.now() - row.receivedAt);
-  const waited = () => ({ delayMs: delayBefore + performance.now() - takenAt, executionMs: 0 });
-  const fail = (failure: Failure) => {
-    slot?.release();
-    return finisher.fail(row, failure, waited());
+  const { row, lease, source } = held;
+  const { finisher } = parts;
+  const course = beginCourse(held);
+  const { record } = course;
+  let options = usualOptions;
+  const writing = () => ({ record, meta: options.meta, style: source.bodyStyle });
+  const fail = (failure: Failure, timing: Timing) => finisher.fail(row, failure, timing, writing());
+  const failUnrun = (failure: Failure) => {
+    held.slot?.release();
+    return fail(failure, course.timing());
   };
 
-  if (lease.job.fault) return fail(lease.job.fault);
+  if (lease.job.fault) return failUnrun(lease.job.fault);
   if (row.losses >= parts.maxLosses) {
-    return fail({ code: "job.lost-too-often", message: `Cannot run the job: the worker died ${row.losses} times while an engine had it.` });
+    return failUnrun({ code: "job.lost-too-often", message: `Cannot run the job: the worker or its engine died ${row.losses} times while it ran.` });
   }
   const prepared = await parts.prepare(lease.job, { signal: AbortSignal.any([lease.signal, parts.deadline]) });
-  if (prepared.type === "invalid") return fail(prepared.failure);
-  for (let tries = 1; ; tries++) {
-    slot ??= await acquire(held, parts);
-    if (!slot) return lease.signal.aborted ? finisher.fail(row, cancelled, waited()) : await giveBack(held, parts, waited());
-    const { engine } = slot;
-    const request = prepared.forEngine(engine.kind);
-    if (request.type === "invalid") return fail(request.failure);
-    // The first attempt of a job that found a free engine was journalled together with its acceptance.
-    if (held.slot !== slot) attempts = parts.journal.start(row.key, engine.name);
-    parts.emit({ type: "job.started", job: row.id, source: row.source, engine: engine.name, attempt: attempts });
-    const delayMs = delayBefore + performance.now() - takenAt;
-    const startedAt = performance.now();
-    const attempt = openAttempt(held.row, request, parts.journal, attempts);
-    try {
-      const result = await runAttempt(engine, attempt, held, parts);
-      if (result.type === "failed" && result.retryable) readiness.doubt(engine.name);
-      slot.release();
-      slot = undefined;
-      if (result.type === "done") {
+  if (prepared.type === "invalid") return failUnrun(prepared.failure);
+  options = prepared.options;
+  const deadline = new JobDeadline(options.deadlineMs ?? parts.limits.deadlineMs);
+  let dir: string | undefined;
+  try {
+    const end = await new Attempts(held, parts, { record, deadline }).run(prepared);
+    const timing = course.timing(end.timing);
+    if ("attempt" in end && end.attempt) dir = end.attempt.dir;
+    switch (end.type) {
+      case "done": {
         held.onSlotFree();
-        const timing = { delayMs, executionMs: result.engineMs };
-        const { job } = lease;
-        const maxBytes = held.source.maxResultBytes?.(lease);
-        const end = await finishOutput(result.output, { job, options: prepared.options, dir: attempt.dir, maxBytes, signal: parts.deadline }, parts);
-        return end.type === "failed" ? finisher.fail(row, end.failure, timing) : await finisher.complete(row, end.output, timing);
+        const context = { job: lease.job, options, dir: end.attempt.dir, maxBytes: source.maxResultBytes?.(lease), signal: parts.deadline };
+        const finished = await finishOutput(end.output, context, parts);
+        return finished.type === "failed" ? fail(finished.failure, timing) : await finisher.complete(row, finished.output, timing, writing());
       }
-      const timing = { delayMs, executionMs: performance.now() - startedAt };
-      if (result.type === "cancelled") return lease.signal.aborted ? finisher.fail(row, cancelled, timing) : await giveBack(held, parts, timing);
-      if (result.code === "engine.lost") lost += 1;
-      if (!result.retryable || tries >= parts.retry.tries || lost >= parts.maxLosses) return finisher.fail(row, result, timing);
-      parts.emit({ type: "job.retried", job: row.id, source: row.source, attempt: attempts, cause: result.code });
-    } finally {
-      rmSync(attempt.dir, { recursive: true, force: true });
+      case "failed":
+        held.onSlotFree();
+        return end.output ? await finisher.failWith(row, end.failure, end.output, timing, writing()) : fail(end.failure, timing);
+      case "cancelled":
+        return fail(cancelled, timing);
+      case "interrupted":
+        return await giveBack(held, parts, () => fail(shuttingDown, timing));
     }
-    await pause(backoffMs(tries, { ...retryPause, firstMs: parts.retry.backoffMs }), { signal: AbortSignal.any([lease.signal, parts.deadline]) });
+  } finally {
+    deadline.end();
+    if (dir !== undefined) rmSync(dir, { recursive: true, force: true });
   }
 }
 
 const cancelled: Failure = { code: "job.cancelled", message: "The job was cancelled by its caller." };
+const shuttingDown: Failure = { code: "job.shutting-down", message: "Cannot finish the job: fettle was stopped while it ran or waited." };
 
-/** What its source can take back leaves when leasing stops; what it cannot waits for an engine as long as there is time. */
-function acquire({ lease, source }: Held, { pool, stopping, deadline }: RunJobParts): Promise<Slot | undefined> {
-  const end = source.canRelease ? stopping : deadline;
-  return pool.acquire({ signal: AbortSignal.any([lease.signal, end]) });
+/** The job's record, and its two times: waited until its last attempt began, and spent on it. */
+function beginCourse({ row, slot }: Held): { readonly record: RecordKeeper; timing(time?: EngineTime): Timing } {
+  const takenAt = performance.now();
+  const delayBefore = Math.max(0, Date.now() - row.receivedAt);
+  const earlier = row.attempts - (slot ? 1 : 0);
+  const lost = earlier > 0 && row.engine !== null ? { number: earlier, engine: row.engine } : undefined;
+  const record = new RecordKeeper({ receivedAt: row.receivedAt, former: row.record, lost });
+  record.reach("started");
+  return {
+    record,
+    timing: ({ startedAt = performance.now(), executionMs } = { startedAt: undefined, executionMs: 0 }) => ({
+      delayMs: delayBefore + startedAt - takenAt,
+      executionMs,
+    }),
+  };
 }
 
-async function giveBack(held: Held, { journal, finisher }: RunJobParts, timing: { delayMs: number; executionMs: number }): Promise<TerminalResult | undefined> {
-  if (await held.source.release(held.lease)) {
-    journal.requeue(held.row.key);
-    return undefined;
-  }
-  return finisher.fail(held.row, { code: "job.shutting-down", message: "Cannot finish the job: fettle was stopped while it ran or waited." }, timing);
-}
-
-function openAttempt(row: JournalRow, { input, call }: EngineRequest, journal: Journal, number: number): Attempt {
-  const dir = join(journal.place.attemptsDir, `${row.key}-${number}`);
-  rmSync(dir, { recursive: true, force: true });
-  mkdirSync(dir, { recursive: true, mode: 0o700 });
-  return { id: `${row.key}-${number}`, jobId: row.id, input, ...(call !== undefined && { call }), dir };
-}
-
-/** The engine's own errors are values; anything it throws is a bug that must cost this job only. */
-async function runAttempt(engine: Engine, attempt: Attempt, { lease, source }: Held, { deadline }: RunJobParts): Promise<AttemptResult> {
-  const signal = AbortSignal.any([lease.signal, deadline]);
-  const run = engine
-    .run(attempt, { signal, ...(source.progress && { onProgress: (progress) => source.progress?.(lease, progress) }) })
-    .catch((error: unknown): AttemptResult => ({ type: "failed", code: "engine.failed", message: `Cannot run the job: ${String(error)}.`, retryable: false }));
-  const late = Promise.withResolvers<AttemptResult>();
-  const onDeadline = () => void pause(letGoMs).then(() => late.resolve({ type: "cancelled" }));
-  if (deadline.aborted) onDeadline();
-  else deadline.addEventListener("abort", onDeadline, { once: true });
-  try {
-    return await Promise.race([run, late.promise]);
-  } finally {
-    deadline.removeEventListener("abort", onDeadline);
-  }
+async function giveBack({ row, lease, source }: Held, { journal }: RunJobParts, otherwise: () => TerminalResult): Promise<TerminalResult | undefined> {
+  if (!(await source.release(lease))) return otherwise();
+  journal.requeue(row.key);
+  return undefined;
 }
 
 async function finishOutput(output: EngineOutput, context: OutputContext, { steps, log }: RunJobParts): ReturnType<OutputStep> {

@@ -36,6 +36,8 @@ export interface Source {
   partial?(lease: Lease, value: unknown): Promise<void>;
   /** Somebody wants to see previews of this very job now. Default: no. */
   wantsPreviews?(lease: Lease): boolean;
+  /** `runpod`: `meta` goes into the output, because the platform passes nothing else on, and `stopPod` beside it. Default: meta beside the output. */
+  readonly bodyStyle?: "runpod";
   /** The largest body this source can deliver for this job, in bytes; a larger result is made smaller or becomes an error before it is fixed. */
   maxResultBytes?(lease: Lease): number;
   /** Delivers the terminal result; tries again by itself for as long as makes sense. Every repeat is byte-identical. */

@@ -14,7 +14,7 @@ export function logJobs(log: Log): (event: StampedEvent) => void {
       case "job.started":
         return log.debug(`runs on ${event.engine} (attempt ${event.attempt})`, about);
       case "job.retried":
-        return log.warn(`attempt ${event.attempt} broke off (${event.cause}); it runs again`, about);
+        return log.warn(`attempt ${event.attempt} broke off (${event.cause}); it runs again${afterRemedy(event.remedy)}`, about);
       case "job.done":
         return log.info(`done in ${formatDuration(event.engineMs)}, ${event.sizeBytes} bytes`, about);
       case "job.failed":
@@ -22,7 +22,9 @@ export function logJobs(log: Log): (event: StampedEvent) => void {
       case "job.cancelled":
         return log.info("cancelled", about);
       case "job.sent":
-        return log.debug(`result delivered ${formatDuration(event.totalMs)} after the job came`, about);
+        return log.debug(`result delivered ${formatDuration(event.totalMs)} after the job came`, { ...about, status: event.status, points: event.points });
+      case "worker.restarts-engine":
+        return log.warn(`Asks for a restart of engine ${event.engine}: ${event.cause}.`, about);
       case "source.failed":
         return log.warn(event.retryInMs > 0 ? `${event.message} Next try in ${formatDuration(event.retryInMs)}.` : event.message, {
           event: event.type,
@@ -32,4 +34,9 @@ export function logJobs(log: Log): (event: StampedEvent) => void {
         return;
     }
   };
+}
+
+function afterRemedy(remedy: "free-memory" | "restart" | undefined): string {
+  if (remedy === undefined) return "";
+  return remedy === "restart" ? " when its engine was restarted" : " after the engine freed its memory";
 }

@@ -64,7 +64,15 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
 
   const pool = new Pool();
   const life = new AbortController();
-  const readiness = new Readiness({ pool, log, signal: life.signal });
+  const { retry, maxLosses, stall, loading, letGo, deadline } = settings.jobs;
+  const readiness = new Readiness({
+    pool,
+    log,
+    emit,
+    signal: life.signal,
+    restartService: (service, { signal }) => control.restart(service, { signal }),
+    unreactiveMs: letGo * 3,
+  });
   for (const planned of settings.engines) {
     const unsettled = recovered.some(({ engine }) => engine === planned.name);
     const ready = snapshot.engines.find(({ name }) => name === planned.name)?.ready ?? false;
@@ -88,7 +96,6 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     },
   });
 
-  const { retry, maxLosses } = settings.jobs;
   const parts = {
     prepare: prepareUntouched,
     journal,
@@ -98,6 +105,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     log,
     emit,
     maxLosses,
+    limits: { stallMs: stall, loadingMs: loading, letGoMs: letGo, deadlineMs: deadline },
     steps: options.steps,
     retry: { tries: retry.tries, backoffMs: retry.backoff },
   };

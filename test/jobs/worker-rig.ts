@@ -63,6 +63,7 @@ export async function startRig(engine: Engine, options: RigOptions) {
   const stop = new AbortController();
   const events: FettleEvent[] = [];
   const lines: string[] = [];
+  const restarts: string[] = [];
   const facts = createFacts(() => lines.join("\n"));
   let seq = 0;
   const feed = new EventTarget();
@@ -88,7 +89,11 @@ export async function startRig(engine: Engine, options: RigOptions) {
       events.push(...batch);
       facts.changed();
     },
-    restart: () => Promise.reject(new Error("not asked")),
+    async restart(service) {
+      restarts.push(service);
+      facts.changed();
+      return { name: service, role: "engine", state: "starting", restarts: restarts.length };
+    },
     stop: () => Promise.reject(new Error("not asked")),
     logs: () => {
       throw new Error("not asked");
@@ -110,6 +115,10 @@ export async function startRig(engine: Engine, options: RigOptions) {
     jobs: {
       timeout: 600_000,
       retry: { tries: 10, backoff: 1 },
+      deadline: 3_600_000,
+      stall: 300_000,
+      loading: 600_000,
+      letGo: 20_000,
       maxInput: 100_000_000,
       maxDepth: 64,
       blackImages: "fail",
@@ -140,6 +149,9 @@ export async function startRig(engine: Engine, options: RigOptions) {
     stateDir,
     lines,
     ended,
+    /** The services that the worker asked the supervisor to restart. */
+    restarts,
+    untilRestart: (count = 1) => facts.until(`${count} restarts`, () => restarts[count - 1], limit()),
     /** Every event the worker reported so far. */
     events,
     /** The first line of the worker's log that matches. */

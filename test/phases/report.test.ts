@@ -9,12 +9,13 @@ test("the first job that succeeds is told once, with the time that its worker me
   const said: string[] = [];
   bus.observe(createPhaseReport(createLog({ format: "plain", write: (text) => void said.push(text) })));
   const about = { source: "http" };
-  bus.emit({ type: "job.failed", job: "zero", code: "engine.failed", message: "no", ...about });
-  bus.emit({ type: "job.sent", job: "zero", totalMs: 9, ...about });
+  const sent = { type: "job.sent", status: "COMPLETED", points: {}, ...about } as const;
+  bus.emit({ type: "job.failed", job: "zero", code: "engine.failed", message: "no", engineMs: 0, ...about });
+  bus.emit({ ...sent, job: "zero", totalMs: 9 });
   for (const job of ["one", "two"]) {
     bus.emit({ type: "job.received", job, recovered: false, ...about });
     bus.emit({ type: "job.done", job, engineMs: 1000, sizeBytes: 1, ...about });
   }
-  for (const job of ["two", "one", "one"]) bus.emit({ type: "job.sent", job, totalMs: 1234, ...about });
+  for (const job of ["two", "one", "one"]) bus.emit({ ...sent, job, totalMs: 1234 });
   assert.deepEqual(said, ["[INFO] The first job took 1.234s.\n"]);
 });

@@ -11,11 +11,15 @@ export const jobs = z
       })
       .prefault({})
       .meta({ description: "On 502, 503, 504 and refused connections." }),
+    deadline: duration.default(3_600_000).meta({ description: "All attempts of a job together may take this long, from the first one's start. 0: no limit." }),
+    stall: duration.default(300_000).meta({ description: "A job without progress for so long is interrupted and its engine restarted. 0: never." }),
+    loading: duration.default(600_000).meta({ description: "The same before a job's first step, while the engine may still load a model." }),
+    letGo: duration.default(20_000).meta({ description: "After an interrupt the engine may take so long to let go of a job; then it is restarted." }),
     maxInput: sizeBytes.default(100_000_000).meta({ description: "The largest job input." }),
     maxDepth: integer(4, 10_000).default(64).meta({ description: "How deep a job's JSON may nest." }),
     blackImages: z.enum(["fail", "warn", "off"]).default("fail").meta({ description: "What an all-black image does to its job." }),
     keepResults: duration.default(1_800_000).meta({ description: "How long a delivered result can still be asked for." }),
-    maxLosses: integer(1, 100).default(3).meta({ description: "So often may the worker die while it runs a job; then the job fails." }),
+    maxLosses: integer(1, 100).default(3).meta({ description: "So often may a job lose its engine or its worker; then it fails." }),
   })
   .prefault({})
   .meta({ description: "Limits and retries of each job." });

@@ -2,20 +2,22 @@ import type { IncomingMessage } from "node:http";
 import { reasonOf } from "../../errors/fettle-error.ts";
 import { backoffMs } from "../../util/backoff.ts";
 import { pause } from "../../util/pause.ts";
-import type { AnswerReader, Attempt, AttemptResult, ConnectOptions, EngineFailureCode, Progress } from "../engine.ts";
+import type { AnswerReader, Attempt, AttemptResult, ConnectOptions, EngineFailureCode, RunOptions } from "../engine.ts";
 import type { SdapiKind, SdapiPace } from "./connect.ts";
-import { readProgress, stopJob } from "./interrupt.ts";
+import { type Patience, stopJob } from "./interrupt.ts";
 import { buildJobRequest, type JobRequest } from "./job-request.ts";
 import { readRefusal } from "./refusal.ts";
 import { type Base, ConnectionLost, NotReached, postJson } from "./request.ts";
+import { watchProgress } from "./watch-progress.ts";
 
 export interface AttemptRunOptions {
   readonly kind: SdapiKind;
   readonly base: Base;
   readonly options: ConnectOptions;
   readonly pace: SdapiPace;
+  readonly patience: Patience;
   readonly attempt: Attempt;
-  readonly onProgress: ((progress: Progress) => void) | undefined;
+  readonly listeners: Omit<RunOptions, "signal">;
 }
 
 /** How one request ended; `again` when nothing reached the engine or a proxy said 502, 503 or 504. */
@@ -56,7 +58,7 @@ export class AttemptRun {
 
   /** One request, ended by its answer, by the timeout or by a cancel. */
   async #once(request: JobRequest, signal: AbortSignal): Promise<Exchange> {
-    const { base, options, pace } = this.#on;
+    const { base, options, pace, patience, listeners } = this.#on;
     const { timeoutMs } = options;
     const hangUp = new AbortController();
     const ending = new AbortController();
@@ -71,16 +73,18 @@ export class AttemptRun {
         signal.removeEventListener("abort", onAbort);
       });
     });
-    const watching = this.#watch(ending.signal);
+    const watching = watchProgress({ base, taskId: request.taskId, everyMs: pace.progressMs, listeners }, ending.signal);
     try {
       const first = await Promise.race([exchange, stopped]);
       if (typeof first !== "string") return signal.aborted ? { type: "result", result: { type: "cancelled" } } : first;
-      const letGo = await stopJob({ base, taskId: request.taskId, ended: exchange, letGoMs: pace.letGoMs });
+      const letGo = await stopJob({ base, taskId: request.taskId, ended: exchange, ...patience });
       hangUp.abort();
       await exchange;
-      if (first === "cancel") return { type: "result", result: { type: "cancelled" } };
+      const remedy = letGo ? {} : { remedy: "restart" as const };
+      if (first === "cancel") return { type: "result", result: { type: "cancelled", ...remedy } };
       const still = letGo ? "" : "; it did not react to the interrupt either";
-      return { type: "result", result: failed("engine.timeout", `the engine took longer than ${timeoutMs} ms${still}`, false, { timeoutMs, letGo }) };
+      const late = failed("engine.timeout", `the engine took longer than ${timeoutMs} ms${still}`, false, { timeoutMs, letGo });
+      return { type: "result", result: { ...late, ...remedy } };
     } finally {
       ending.abort();
       await watching;
@@ -110,7 +114,7 @@ export class AttemptRun {
   async #read(response: IncomingMessage, startedMs: number): Promise<AttemptResult> {
     const reader = await this.#on.options.readAnswer(this.#on.attempt);
     try {
-      const complete = await pump(response, reader);
+      const complete = await pump(response, reader, this.#on.listeners.onActivity);
       const engineMs = performance.now() - startedMs;
       const verdict = await reader.end();
       if (verdict.type === "good" && complete) return { type: "done", output: verdict.output, engineMs };
@@ -122,33 +126,17 @@ export class AttemptRun {
       await reader.discard();
     }
   }
-
-  /** Tells progress while the request runs; asks nothing when nobody listens. */
-  async #watch(ended: AbortSignal): Promise<void> {
-    const { base, onProgress, pace } = this.#on;
-    if (!onProgress) return;
-    let last = "";
-    for (;;) {
-      await pause(pace.progressMs, { signal: ended });
-      if (ended.aborted) return;
-      const seen = await readProgress(base, { signal: ended });
-      if (!seen?.isBusy || ended.aborted) continue;
-      const { isBusy: _busy, ...progress } = seen;
-      const text = JSON.stringify([progress.fraction, progress.step]);
-      if (text !== last) onProgress(progress);
-      last = text;
-    }
-  }
 }
 
 /** Moves the body into the reader at the reader's speed. False: the reader wants no more. Throws `ConnectionLost` when it breaks off. */
-async function pump(response: IncomingMessage, reader: AnswerReader): Promise<boolean> {
+async function pump(response: IncomingMessage, reader: AnswerReader, onActivity: (() => void) | undefined): Promise<boolean> {
   const chunks = response[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
   for (;;) {
     const next = await chunks.next().catch((error: unknown) => {
       throw new ConnectionLost(reasonOf(error), { cause: error });
     });
     if (next.done) break;
+    onActivity?.();
     if (!(await reader.write(next.value))) return false;
   }
   if (!response.complete) throw new ConnectionLost("the answer broke off");

@@ -1,8 +1,8 @@
 import type { AttemptResult } from "../engine.ts";
+import { readFault } from "../faults.ts";
 
 type Failed = Extract<AttemptResult, { type: "failed" }>;
 
-const outOfMemory = /out of memory|OutOfMemory/i;
 const longestReason = 2000;
 
 /** The failure behind a status that is no success. A1111, Forge and FastAPI word theirs differently; the text is the last resort. */
@@ -19,7 +19,8 @@ export function readRefusal(status: number, text: string): Failed {
   });
   if (status < 400) return failed("engine.bad-answer", `the engine answered with HTTP ${status}`);
   if (status < 500) return failed("engine.rejected", said, {}, status === 408 || status === 429);
-  if (outOfMemory.test(`${kind} ${reason}`)) return failed("engine.out-of-memory", said);
+  const fault = readFault(kind, reason);
+  if (fault) return { ...failed(fault.code, said, {}, fault.retryable), ...(fault.remedy && { remedy: fault.remedy }) };
   if (kind === "NansException")
     return failed("engine.failed", said, { hint: "Start the engine with --no-half-vae, or --no-half; or use another VAE or checkpoint." });
   // A1111 raises this with 500 for what the caller did wrong, such as an image that cannot be decoded.

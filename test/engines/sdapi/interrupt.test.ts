@@ -73,7 +73,7 @@ test("an engine that ignores the interrupt is left after a while, and that is sa
     else if (path === interrupt) sendJson(response, 200, {});
   });
   await using attempt = await makeAttempt();
-  const result = await connect(server.url, { options: { timeoutMs: 50 }, pace: { letGoMs: 200 } }).run(attempt, { signal: never });
+  const result = await connect(server.url, { options: { timeoutMs: 50, letGoMs: 200 } }).run(attempt, { signal: never });
   assert.match(say(result), /^engine\.timeout .*did not react to the interrupt/);
   assert.ok(server.count(interrupt) >= 1);
 });

@@ -31,6 +31,15 @@ const cases: [name: string, status: number, body: unknown, code: string, message
     /CUDA out of memory/,
   ],
   ["memory as text", 500, "torch.cuda.OutOfMemoryError: x", "engine.out-of-memory", /OutOfMemory/],
+  ["host memory", 500, { error: "RuntimeError", errors: "[enforce fail] DefaultCPUAllocator: can't allocate memory" }, "engine.out-of-memory", /allocate/],
+  ["cuBLAS memory", 500, { error: "RuntimeError", errors: "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling x" }, "engine.out-of-memory", /CUBLAS/],
+  ["assert", 500, { error: "RuntimeError", errors: "CUDA error: device-side assert triggered" }, "engine.cuda-error", /device-side assert/],
+  ["address", 500, { error: "AcceleratorError", errors: "CUDA error: an illegal memory access was encountered" }, "engine.cuda-error", /illegal memory/],
+  ["ECC", 500, { error: "RuntimeError", errors: "CUDA error: uncorrectable ECC error encountered" }, "engine.cuda-error", /ECC/],
+  ["launch", 500, "RuntimeError: CUDA error: unspecified launch failure", "engine.cuda-error", /launch failure/],
+  ["Xid", 500, "NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus.", "engine.cuda-error", /Xid/],
+  ["wrong build", 500, { error: "RuntimeError", errors: "CUDA error: no kernel image is available for execution" }, "engine.failed", /no kernel image/],
+  ["a caller's words", 500, { error: "ValueError", errors: "could not find upscaler named CUDA error: x" }, "engine.failed", /upscaler/],
   [
     "NaN",
     500,
@@ -48,12 +57,15 @@ const cases: [name: string, status: number, body: unknown, code: string, message
   ["endless", 500, "x".repeat(100_000), "engine.failed", /^.{100,2100}$/],
 ];
 
+const remedies: Record<string, string> = { "engine.out-of-memory": "free-memory", "engine.cuda-error": "restart" };
+
 for (const [name, status, body, code, message, details] of cases) {
   test(`a refusal is understood: ${name}`, () => {
     const failure = readRefusal(status, typeof body === "string" ? body : JSON.stringify(body));
     assert.equal(failure.code, code);
     assert.match(failure.message, message);
-    assert.equal(failure.retryable, false);
+    assert.equal(failure.retryable, failure.remedy !== undefined);
+    assert.equal(failure.remedy, remedies[failure.code]);
     assert.deepEqual({ ...failure.details, ...details, status }, failure.details);
   });
 }
