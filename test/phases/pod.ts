@@ -20,10 +20,14 @@ export interface Pod extends AsyncDisposable {
   readonly app: string;
   readonly dir: string;
   readonly healthUrl: string;
+  /** Where ComfyUI shall listen. */
+  readonly comfyuiPort: number;
   /** A file's text within the workspace. */
   read(path: string): string;
   /** `config` lies over the stand-ins, `env` over the pod's own. */
   start(options?: { config?: PodConfig; env?: Record<string, string> }): Program;
+  /** Writes the file anew and tells fettle (SIGHUP); `config` as for `start`. */
+  reload(fettle: Program, config: PodConfig): void;
   run(args: readonly string[]): Program;
 }
 
@@ -64,21 +68,28 @@ export async function createPod(): Promise<Pod> {
     ssh: standIn("ssh", "--port", `${ssh}`),
     "ssh-host-keys": ["/bin/true"],
   };
+  const file = join(dir, "fettle.yaml");
+  const write = ({ services: own = {}, ...rest }: PodConfig) => {
+    const names = new Set([...Object.keys(commands), ...Object.keys(own)]);
+    const services = Object.fromEntries(
+      [...names].map((name) => [name, own[name] === null ? null : { ...(commands[name] && { command: commands[name] }), ...own[name] }]),
+    );
+    writeFileSync(file, stringify({ extends: "comfyui-pod", ...rest, services }));
+  };
   return {
     workspace,
     app,
     dir,
+    comfyuiPort: comfyui,
     healthUrl: `http://127.0.0.1:${health}`,
     read: (path) => readFileSync(join(workspace, path), "utf8"),
     start({ config = {}, env = {} } = {}) {
-      const { services: own = {}, ...rest } = config;
-      const names = new Set([...Object.keys(commands), ...Object.keys(own)]);
-      const services = Object.fromEntries(
-        [...names].map((name) => [name, own[name] === null ? null : { ...(commands[name] && { command: commands[name] }), ...own[name] }]),
-      );
-      const file = join(dir, "fettle.yaml");
-      writeFileSync(file, stringify({ extends: "comfyui-pod", ...rest, services }));
+      write(config);
       return place.run(["start", "--config", file], { env: { ...pod, ...env } });
+    },
+    reload(fettle, config) {
+      write(config);
+      process.kill(fettle.pid, "SIGHUP");
     },
     run: (args) => place.run(args, { env: pod }),
     async [Symbol.asyncDispose]() {
