@@ -8,7 +8,7 @@ import type { PlannedEngine } from "../src/plan/plan.ts";
 import { createAnswerReader } from "../src/results/answer-reader.ts";
 import { createSinks } from "../src/results/sinks/index.ts";
 import { storeIn } from "../src/worker/store-step.ts";
-import { runWorker } from "../src/worker/worker.ts";
+import { runWorker, type WorkerOptions } from "../src/worker/worker.ts";
 import type { Command } from "./command.ts";
 
 export const command: Command = {
@@ -31,9 +31,12 @@ export const command: Command = {
       ...(env["FETTLE_LOG_LEVEL"] && { level: env["FETTLE_LOG_LEVEL"] as LogLevel }),
       secrets: [runpod?.apiKey, http?.apiKey].filter((key) => key !== undefined),
     });
+    // Loaded while the engine boots, and only where jobs come from RunPod.
+    const checkFitness: NonNullable<WorkerOptions["checkFitness"]> = async (limits, options) =>
+      (await import("../src/doctor/fitness.ts")).checkFitness(limits, { ...options, env });
     const sinks = createSinks(settings.results);
     const connect = connectBy(settings, { keepImages: sinks.some(({ wantsFiles }) => wantsFiles) });
-    return await runWorker({ control, settings, snapshot, log, connect, steps: sinks.map(storeIn), stop: signal });
+    return await runWorker({ control, settings, snapshot, log, connect, steps: sinks.map(storeIn), checkFitness, stop: signal });
   },
 };
 

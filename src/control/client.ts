@@ -15,6 +15,8 @@ export interface ControlClient {
   workerSettings(options?: Cancel): Promise<WorkerSettings>;
   /** What the worker saw; the supervisor numbers it anew. */
   report(events: readonly FettleEvent[], options?: Cancel): Promise<void>;
+  /** Asks the supervisor to stop everything and to end with this code. */
+  end(wish: { readonly exitCode: number; readonly reason: string }, options?: Cancel): Promise<void>;
   restart(service: string, options?: Cancel): Promise<ServiceStatus>;
   stop(service: string, options?: Cancel): Promise<ServiceStatus>;
   /** The service's last lines (default 100), then with `follow` what comes. */
@@ -31,6 +33,9 @@ export function connectControl(socketPath: string): ControlClient {
     workerSettings: ({ signal } = {}) => ask<WorkerSettings>({ method: "GET", path: "/worker", signal }),
     async report(events, { signal } = {}) {
       await ask({ method: "POST", path: "/report", body: { events }, signal });
+    },
+    async end(wish, { signal } = {}) {
+      await ask({ method: "POST", path: "/end", body: wish, signal });
     },
     restart: (name, { signal } = {}) => ask<ServiceStatus>({ method: "POST", path: service(name, "restart"), signal }),
     stop: (name, { signal } = {}) => ask<ServiceStatus>({ method: "POST", path: service(name, "stop"), signal }),

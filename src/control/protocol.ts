@@ -6,6 +6,7 @@
 //   GET  /events?since=SEQ               → StampedEvent lines (NDJSON), kept open
 //   GET  /worker                         → WorkerSettings (resolved, secrets included: the socket is private)
 //   POST /report                         ← { events: FettleEvent[] } from the worker (jobs), numbered anew here
+//   POST /end                            ← { exitCode, reason } from the worker: stop everything and end with this code
 //   POST /services/NAME/restart | stop   → ServiceStatus
 //   GET  /services/NAME/logs?lines=N&follow=1 → text
 // Errors are `{ "error": ErrorJson }` with 404, 400 or 409.

@@ -27,7 +27,7 @@ export interface Patient {
   read(path: string): Promise<string | undefined>;
   /** Where a path of the machine really lies: tests put another root in front. */
   at(path: string): string;
-  run(argv: readonly [string, ...string[]], options: { signal: AbortSignal; env?: Env }): Promise<ProgramResult>;
+  run(argv: readonly [string, ...string[]], options: { signal: AbortSignal; env?: Env; timeoutMs?: number }): Promise<ProgramResult>;
   /** The environment that the engine will have, as far as the configuration says. */
   engineEnv(engine: EngineConfig): Env;
   python(engine: EngineConfig): Promise<PythonAnswer>;

@@ -31,7 +31,8 @@ export function scanJson(text: string, maxDepth: number): JsonScan {
   return { depth: deepest, id };
 }
 
-function endOfString(text: string, start: number): number {
+/** Where the string that begins at `start` ends: the index of its closing quote, or of the end of the text. */
+export function endOfString(text: string, start: number): number {
   let end = start;
   for (;;) {
     end = text.indexOf('"', end + 1);

@@ -12,6 +12,8 @@ export interface Controlled {
   readonly bus: EventBus;
   workerSettings(): WorkerSettings | undefined;
   snapshot(): Snapshot;
+  /** Stops everything and ends with this code. */
+  end(wish: { readonly exitCode: number; readonly reason: string }): void;
   outputOf(name: string): { readonly output: Output; readonly path: string } | undefined;
   /** Undefined when there is no such service. Rejects with 409's error while everything stops. */
   act(name: string, action: "restart" | "stop"): Promise<ServiceStatus> | undefined;
@@ -37,6 +39,7 @@ async function answer(controlled: Controlled, request: Request): Promise<Respons
   const settings = controlled.workerSettings();
   if (route === "GET /worker" && settings) return jsonAnswer(200, settings);
   if (route === "POST /report") return takeReport(controlled.bus, await readBody(request, maxReportBytes));
+  if (route === "POST /end") return takeEnd(controlled, await readBody(request, maxReportBytes));
   if (first === "services" && name !== undefined && action !== undefined)
     return await answerService(controlled, request.method, url, { name: decodeURIComponent(name), action });
   throw new FettleError("cli.bad-value", `Cannot answer ${request.method} ${url.pathname}: there is no such route.`);
@@ -80,6 +83,22 @@ function takeReport(bus: EventBus, body: string): Response {
   if (strange !== undefined) throw bad(`a worker cannot report "${String(strange?.type)}"`);
   for (const event of list) bus.emit(event as FettleEvent);
   return jsonAnswer(200, { seq: bus.seq });
+}
+
+function parseWish(body: string): { readonly exitCode?: unknown; readonly reason?: unknown } {
+  try {
+    return (JSON.parse(body) as { exitCode?: unknown; reason?: unknown } | null) ?? {};
+  } catch {
+    return {};
+  }
+}
+
+function takeEnd(controlled: Controlled, body: string): Response {
+  const { exitCode, reason } = parseWish(body);
+  if (typeof exitCode !== "number" || !Number.isInteger(exitCode) || exitCode < 0 || exitCode > 255 || typeof reason !== "string")
+    throw new FettleError("cli.bad-value", "Cannot end: exitCode (0 to 255) and reason are needed.");
+  controlled.end({ exitCode, reason });
+  return jsonAnswer(200, {});
 }
 
 async function sendLogs({ output, path }: { output: Output; path: string }, { lines, follow }: { lines: number; follow: boolean }): Promise<Response> {

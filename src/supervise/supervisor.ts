@@ -116,6 +116,7 @@ async function supervise(
     bus,
     workerSettings: () => current.workerSettings,
     snapshot,
+    end: (wish) => stopping.resolve(wish),
     outputOf: (name) =>
       services.get(name) && { output: (services.get(name) as SupervisedService).output, path: (services.get(name) as SupervisedService).spec.logFile },
     act: (name, action) => services.get(name) && act(services.get(name) as SupervisedService, action),

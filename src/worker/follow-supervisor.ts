@@ -10,7 +10,7 @@ const pauseMs = 100;
 export async function followSupervisor(
   control: ControlClient,
   since: number,
-  readiness: Readiness,
+  readiness: Pick<Readiness, "observe" | "resume">,
   { signal, onGone }: { signal: AbortSignal; onGone: () => void },
 ): Promise<void> {
   let seq = since;

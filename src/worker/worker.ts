@@ -2,11 +2,13 @@
 // Takes: settings and readiness from the supervisor's control socket. Gives: its own events back over it.
 // Must not know how services are run. What a job goes through is in jobs/; here is only who is connected with whom.
 import { readdirSync, rmSync } from "node:fs";
+import type { RunpodFitnessConfig } from "../config/schema/sources.ts";
 import type { ControlClient } from "../control/client.ts";
 import type { Snapshot, WorkerSettings } from "../control/protocol.ts";
 import type { Engine } from "../engines/engine.ts";
 import { EventBus } from "../events/bus.ts";
-import type { FettleEvent } from "../events/event.ts";
+import type { FettleEvent, StampedEvent } from "../events/event.ts";
+import { EnginePulse } from "../jobs/engine-pulse.ts";
 import { Finisher } from "../jobs/finisher.ts";
 import { prepareJournalPlace } from "../jobs/journal-place.ts";
 import { Journal, type JournalRow } from "../jobs/journal.ts";
@@ -17,6 +19,7 @@ import type { OutputStep } from "../jobs/run-job.ts";
 import { SourceLoop } from "../jobs/source-loop.ts";
 import type { Source } from "../jobs/source.ts";
 import type { JobDesk } from "../jobs/sources/http.ts";
+import type { CheckFitness, Unfit } from "../jobs/sources/runpod-fitness.ts";
 import { createSources } from "../jobs/sources/index.ts";
 import type { Log } from "../log/log.ts";
 import type { PlannedEngine } from "../plan/plan.ts";
@@ -36,6 +39,8 @@ export interface WorkerOptions {
   readonly connect: (planned: PlannedEngine) => Engine;
   /** What each output goes through before it counts. */
   readonly steps: readonly OutputStep[];
+  /** Looks whether this machine has what the limits ask for; left out in tests. */
+  readonly checkFitness?: (limits: RunpodFitnessConfig, options: { signal: AbortSignal }) => Promise<Unfit | undefined>;
   /** Aborts on SIGTERM: drain. */
   readonly stop: AbortSignal;
 }
@@ -79,15 +84,35 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     readiness.add(options.connect(planned), planned, { ready, unsettled });
   }
 
+  const pulse = new EnginePulse({ engines: settings.engines, snapshot, pool });
   let exitCode = 0;
   const end = (code: number) => {
     exitCode = code;
     drain.begin();
   };
+  // The worker is restarted when it ends by itself, whatever its code: only the supervisor can end the container.
+  const endContainer = (code: number, reason: string) => {
+    exitCode = code;
+    log.info(`The container ends: ${reason}.`);
+    void control
+      .end({ exitCode: code, reason })
+      .catch((error: unknown) => log.error(`Cannot ask the supervisor to end: ${String(error)}.`))
+      .then(() => drain.begin());
+  };
   const listen = async (desk: JobDesk) => await serveJobs(desk, { config: settings.sources.http as ServeConfig, emit, exit: drain.exit });
-  const sources = createSources({ settings, journal, finisher, pool, log, emit, listen, end });
+  const sources = createSources({
+    ...{ settings, journal, finisher, pool, log, emit, listen, end, endContainer, pulse },
+    checkFitness: fitnessFor(options),
+  });
   emit({ type: "worker.started", pid: process.pid, sources: sources.map(({ name }) => name) });
-  const following = followSupervisor(control, snapshot.seq, readiness, {
+  const followers = {
+    observe(event: StampedEvent) {
+      readiness.observe(event);
+      pulse.observe(event);
+    },
+    resume: (engines: Snapshot["engines"]) => readiness.resume(engines),
+  };
+  const following = followSupervisor(control, snapshot.seq, followers, {
     signal: life.signal,
     onGone() {
       log.error("The supervisor is gone; this worker ends. Its jobs stay in the journal.");
@@ -129,6 +154,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       sources.map((source) => source.close()),
     );
     life.abort();
+    pulse.close();
     await within(
       500,
       pool.engines.map((engine) => engine.close()),
@@ -140,6 +166,13 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     options.stop.removeEventListener("abort", onStop);
   }
   return exitCode;
+}
+
+/** Once in a container's life: a worker that came back finds its engines' models in the memory that it would look for. */
+function fitnessFor({ settings, snapshot, checkFitness }: WorkerOptions): CheckFitness | undefined {
+  const limits = settings.sources.runpod?.fitness;
+  const isFirst = !snapshot.services?.some(({ role, restarts }) => role === "worker" && restarts > 0);
+  return limits?.enabled && isFirst && checkFitness ? (options) => checkFitness(limits, options) : undefined;
 }
 
 /** Waits for all of them, but not longer than that; what is late is left. */

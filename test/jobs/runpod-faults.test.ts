@@ -33,7 +33,7 @@ test("Each kind of answer to a take has its own pause, and failures wait longer 
     if (fault) platform.fail("job-take", fault);
     return await taker.take(url, { signal: never });
   };
-  const fresh = () => new RunpodTaker("local-platform-key");
+  const fresh = () => new RunpodTaker({ apiKey: "local-platform-key", pollMs: 95_000 });
   assert.deepEqual(await take(fresh()), { type: "none", pauseMs: 0 });
   assert.deepEqual(await take(fresh(), { status: 429 }), { type: "none", pauseMs: 5000 });
   assert.deepEqual(await take(fresh(), { status: 429, retryAfter: "7" }), { type: "none", pauseMs: 7000 });
@@ -120,6 +120,7 @@ test("Posting gives up when the worker must end", { timeout: 60_000 }, async () 
   const result = { jobId: "j", status: "COMPLETED" as const, bodyPath, sizeBytes: 2, delayMs: 0, executionMs: 0 };
   const delivery = await postResult(`${platform.url}/job-done/pod/j?isStream=false`, result, {
     apiKey: "local-platform-key",
+    answerMs: 30_000,
     signal: exit.signal,
     onRetry: () => exit.abort(),
   });

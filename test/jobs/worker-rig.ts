@@ -6,8 +6,11 @@ import type { ControlClient } from "../../src/control/client.ts";
 import type { Snapshot, WorkerSettings } from "../../src/control/protocol.ts";
 import type { Engine } from "../../src/engines/engine.ts";
 import type { FettleEvent, StampedEvent } from "../../src/events/event.ts";
+import { prepareJournalPlace } from "../../src/jobs/journal-place.ts";
+import { Journal } from "../../src/jobs/journal.ts";
+import type { JobRecord } from "../../src/jobs/record.ts";
 import { createLog } from "../../src/log/log.ts";
-import { runWorker } from "../../src/worker/worker.ts";
+import { runWorker, type WorkerOptions } from "../../src/worker/worker.ts";
 import { createFacts } from "../doubles/facts.ts";
 
 export function limit(ms = 20_000): { signal: AbortSignal } {
@@ -27,6 +30,16 @@ export function runpodConfig(env: Record<string, string>): NonNullable<WorkerSet
     pingInterval: Number(env["RUNPOD_PING_INTERVAL"]),
     concurrency: 1,
     takeWhen: "ready",
+    streamUrl: env["RUNPOD_WEBHOOK_POST_STREAM"] ?? "",
+    pollTimeout: 95_000,
+    answerTimeout: 30_000,
+    maxResult: undefined,
+    progressInterval: 2000,
+    refreshWorker: false,
+    fitness: {
+      ...{ enabled: true, skipSystem: false, skipGpu: false, minMemoryGb: 4, minDiskPercent: 10, minCuda: "11.8" },
+      ...{ network: false, networkTimeoutSeconds: 5 },
+    },
   };
 }
 
@@ -54,6 +67,7 @@ export interface RigOptions {
   /** By default a fresh folder that goes with the rig. */
   readonly stateDir?: string;
   readonly stopBudgetMs?: number;
+  readonly checkFitness?: WorkerOptions["checkFitness"];
   /** The engine is a service of the supervisor: it is ready when the test says so. */
   readonly engineIsService?: boolean;
 }
@@ -63,6 +77,7 @@ export async function startRig(engine: Engine, options: RigOptions) {
   const stop = new AbortController();
   const events: FettleEvent[] = [];
   const lines: string[] = [];
+  const ends: { readonly exitCode: number; readonly reason: string }[] = [];
   const restarts: string[] = [];
   const facts = createFacts(() => lines.join("\n"));
   let seq = 0;
@@ -93,6 +108,10 @@ export async function startRig(engine: Engine, options: RigOptions) {
       restarts.push(service);
       facts.changed();
       return { name: service, role: "engine", state: "starting", restarts: restarts.length };
+    },
+    async end(wish) {
+      ends.push(wish);
+      facts.changed();
     },
     stop: () => Promise.reject(new Error("not asked")),
     logs: () => {
@@ -139,7 +158,10 @@ export async function startRig(engine: Engine, options: RigOptions) {
       facts.changed();
     },
   });
-  const ended = runWorker({ control, settings, snapshot, log, connect: () => engine, steps: [], stop: stop.signal });
+  const ended = runWorker({
+    ...{ control, settings, snapshot, log, connect: () => engine, steps: [], stop: stop.signal },
+    ...(options.checkFitness && { checkFitness: options.checkFitness }),
+  });
   ended.then(facts.changed, facts.changed);
   const shutDown = async () => {
     stop.abort();
@@ -149,8 +171,18 @@ export async function startRig(engine: Engine, options: RigOptions) {
     stateDir,
     lines,
     ended,
+    /** How the worker wished the container to end. */
+    ends,
     /** The services that the worker asked the supervisor to restart. */
     restarts,
+    /** Ends the worker, whose journal nobody else can read, and gives the record of a job. */
+    async recordOf(source: string, id: string): Promise<JobRecord> {
+      await shutDown();
+      const journal = await Journal.open(prepareJournalPlace(stateDir), { ...limit(), onWarning: () => {} });
+      const record = journal.find(source, id)?.record;
+      journal.close();
+      return JSON.parse(record ?? "null") as JobRecord;
+    },
     untilRestart: (count = 1) => facts.until(`${count} restarts`, () => restarts[count - 1], limit()),
     /** Every event the worker reported so far. */
     events,

@@ -1,9 +1,32 @@
 import { z } from "zod";
 import { expectation } from "./services.ts";
-import { duration, flag, integer, port, sizeBytes, text, word } from "./scalars.ts";
+import { decimal, duration, flag, integer, port, sizeBytes, text, word } from "./scalars.ts";
 
 const takeWhen = (usual: "ready" | "always") =>
   z.enum(["ready", "always"]).default(usual).meta({ description: "Take jobs only while an engine is ready, or always and let them wait." });
+
+/** RunPod writes `true` in any case; everything else is no. */
+const runpodFlag = z.union([z.boolean(), z.string().transform((word) => ["true", "1", "yes"].includes(word.trim().toLowerCase()))], {
+  error: "expected true or false",
+});
+
+/** What a machine must have before it asks RunPod for a job, by the SDK's own thresholds. */
+export const runpodFitness = z.strictObject({
+  enabled: flag.default(true).meta({ description: "false: jobs are taken on any machine." }),
+  skipSystem: runpodFlag.default(false).meta({ description: "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS: memory, disk, CUDA and network are not looked at." }),
+  skipGpu: runpodFlag.default(false).meta({ description: "RUNPOD_SKIP_GPU_CHECK: the GPU is not asked." }),
+  minMemoryGb: decimal(0, 10_000).default(4).meta({ description: "RUNPOD_MIN_MEMORY_GB, in GiB that are available now." }),
+  minDiskPercent: decimal(0, 100).default(10).meta({ description: "RUNPOD_MIN_DISK_PERCENT of / that are free." }),
+  minCuda: z
+    .union([z.number().transform(String), z.string()])
+    .pipe(z.string().regex(/^\d+(\.\d+)?$/, "expected a version such as 11.8"))
+    .default("11.8")
+    .meta({ description: "RUNPOD_MIN_CUDA_VERSION that the driver must allow." }),
+  network: flag
+    .default(false)
+    .meta({ description: "true: 8.8.8.8:53 must be reachable, as the SDK demands; nothing outside the machine is contacted otherwise." }),
+  networkTimeoutSeconds: decimal(0.1, 600).default(5).meta({ description: "RUNPOD_NETWORK_CHECK_TIMEOUT" }),
+});
 
 /** RunPod serverless: the queue protocol of job-take, job-done and ping. Addresses and key come from the platform's environment. */
 export const runpodSource = z.strictObject({
@@ -15,6 +38,7 @@ export const runpodSource = z.strictObject({
   expect: expectation.optional(),
   takeUrl: text.default("").meta({ description: "RUNPOD_WEBHOOK_GET_JOB" }),
   doneUrl: text.default("").meta({ description: "RUNPOD_WEBHOOK_POST_OUTPUT" }),
+  streamUrl: text.default("").meta({ description: "RUNPOD_WEBHOOK_POST_STREAM; empty: pieces of an output are not sent before its end." }),
   pingUrl: text.default("").meta({ description: "RUNPOD_WEBHOOK_PING" }),
   apiKey: text.default("").meta({ description: "RUNPOD_AI_API_KEY, sent raw as Authorization." }),
   podId: text.default("").meta({ description: "RUNPOD_POD_ID" }),
@@ -26,6 +50,16 @@ export const runpodSource = z.strictObject({
     .meta({ description: "RUNPOD_PING_INTERVAL (a bare number is ms)." }),
   concurrency: integer(1, 64).default(1).meta({ description: "Jobs taken at once." }),
   takeWhen: takeWhen("ready"),
+  pollTimeout: duration.default(95_000).meta({ description: "A request for jobs is made anew after this long; RunPod ends its own before." }),
+  answerTimeout: duration
+    .default(30_000)
+    .meta({ description: "A posted result whose answer takes longer is posted again; large ones get more time by their size." }),
+  maxResult: sizeBytes
+    .optional()
+    .meta({ description: "The largest result; a larger one is made smaller or becomes an error. By default 10 MB, and 20 MB for /runsync." }),
+  progressInterval: duration.default(2000).meta({ description: "Progress is posted this often while a job runs; 0: never." }),
+  refreshWorker: flag.default(false).meta({ description: "One job per worker: the container ends after its result, and RunPod starts a fresh one." }),
+  fitness: runpodFitness.prefault({}).meta({ description: "What the machine must have before the first job." }),
 });
 
 /** Where a job's result is sent when it has ended. */
@@ -88,6 +122,7 @@ export const sources = z
   .prefault({})
   .meta({ description: "Where jobs come from; a source that is not written is off." });
 
+export type RunpodFitnessConfig = z.output<typeof runpodFitness>;
 export type RunpodSourceConfig = z.output<typeof runpodSource>;
 export type HttpSourceConfig = z.output<typeof httpSource>;
 export type FileSourceConfig = z.output<typeof fileSource>;

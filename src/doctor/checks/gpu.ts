@@ -27,7 +27,7 @@ function devices(patient: Patient): Finding {
   return ok(found.join(", "), { devices: found });
 }
 
-function deviceFiles({ at }: Patient): string[] {
+export function deviceFiles({ at }: Pick<Patient, "at">): string[] {
   try {
     // dxg is WSL's; kfd is AMD's.
     return readdirSync(at("/dev"))
@@ -47,8 +47,9 @@ function demandsCuda(engine: EngineConfig): boolean {
   return !args.some((word) => ["--use-cpu", "--no-half"].includes(word)) && !(args.includes("--precision") && args.includes("full"));
 }
 
-async function driver(patient: Patient, { signal }: { signal: AbortSignal }): Promise<Finding> {
-  const result = await patient.run(["nvidia-smi", "-L"], { signal });
+/** Asks the driver for its GPUs; one that does not answer, or knows none, is critical. `timeoutMs`: default 4 s. */
+export async function driver(patient: Pick<Patient, "at" | "run">, { signal, timeoutMs }: { signal: AbortSignal; timeoutMs?: number }): Promise<Finding> {
+  const result = await patient.run(["nvidia-smi", "-L"], { signal, ...(timeoutMs !== undefined && { timeoutMs }) });
   if (result.type === "missing") {
     if (deviceFiles(patient).every((file) => file === "/dev/kfd")) return notChecked("an AMD GPU; only NVIDIA's driver is looked at");
     return blocking("there is no nvidia-smi, so the driver cannot be asked", "docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility …");
@@ -74,11 +75,17 @@ async function torch(patient: Patient, { signal }: { signal: AbortSignal }): Pro
   const trouble = troubleOf("nvidia-smi", result);
   if (trouble !== undefined) return notChecked(trouble);
   const text = result.type === "ended" ? result.stdout : "";
-  const cuda = /CUDA(?: UMD)? Version:\s*(\d+)\.(\d+)/.exec(text);
   const version = /Driver Version:\s*([\d.]+)/.exec(text)?.[1] ?? "unknown";
+  const cuda = allowedCuda(text);
   if (!cuda) return notChecked("nvidia-smi does not say which CUDA version its driver allows");
-  const most = { major: Number(cuda[1]), minor: Number(cuda[2]), driver: version };
+  const most = { ...cuda, driver: version };
   return await Promise.all(engines.map(async ([name, engine]) => about(name, await torchOf(patient, engine, most))));
+}
+
+/** The newest CUDA that a driver allows, as `nvidia-smi` prints it. */
+export function allowedCuda(text: string): { readonly major: number; readonly minor: number } | undefined {
+  const found = /CUDA(?: UMD)? Version:\s*(\d+)\.(\d+)/.exec(text);
+  return found ? { major: Number(found[1]), minor: Number(found[2]) } : undefined;
 }
 
 async function torchOf(patient: Patient, engine: EngineConfig, most: { major: number; minor: number; driver: string }): Promise<Finding> {

@@ -2,6 +2,7 @@ import type { Check } from "../check.ts";
 import { configChecks } from "./config.ts";
 import { diskChecks } from "./disk.ts";
 import { engineChecks } from "./engine.ts";
+import { fitnessChecks } from "./fitness.ts";
 import { gpuChecks } from "./gpu.ts";
 import { instanceChecks } from "./instance.ts";
 import { limitsChecks } from "./limits.ts";
@@ -24,4 +25,5 @@ export const checks: readonly Check[] = [
   ...portsChecks,
   ...secretsChecks,
   ...instanceChecks,
+  ...fitnessChecks,
 ];

@@ -1,6 +1,7 @@
 import type { WorkerSettings } from "../../control/protocol.ts";
 import type { FettleEvent } from "../../events/event.ts";
 import type { Log } from "../../log/log.ts";
+import type { EnginePulse } from "../engine-pulse.ts";
 import { envelopeLimits } from "../envelope.ts";
 import type { Finisher } from "../finisher.ts";
 import type { Journal } from "../journal.ts";
@@ -8,6 +9,7 @@ import type { Pool } from "../pool.ts";
 import type { Source } from "../source.ts";
 import { FileSource } from "./file.ts";
 import { HttpSource, type HttpSourceParts } from "./http.ts";
+import type { CheckFitness } from "./runpod-fitness.ts";
 import { RunpodSource } from "./runpod.ts";
 
 export interface SourceParts {
@@ -19,15 +21,20 @@ export interface SourceParts {
   readonly emit: (event: FettleEvent) => void;
   /** Puts the HTTP source's desk on the network; the server is not this folder's matter. */
   readonly listen: HttpSourceParts["listen"];
+  readonly pulse: Pick<EnginePulse, "isAlive">;
+  /** Left out when the machine needs no look any more. */
+  readonly checkFitness?: CheckFitness | undefined;
+  /** Asks the supervisor to end the whole container with this exit code, after a drain. */
+  readonly endContainer: (exitCode: number, reason: string) => void;
   /** A file's job asks the whole worker to end with this exit code. */
   readonly end: (exitCode: number) => void;
 }
 
 /** One row per kind: undefined when the settings have it off. The plan has decided what `auto` means. */
 const kinds: Readonly<Record<keyof WorkerSettings["sources"], (parts: SourceParts) => Source | undefined>> = {
-  runpod: ({ settings, emit }) => {
+  runpod: ({ settings, ...parts }) => {
     const config = settings.sources.runpod;
-    return config?.enabled === true ? new RunpodSource({ config, limits: envelopeLimits(settings.jobs), emit }) : undefined;
+    return config?.enabled === true ? new RunpodSource({ ...parts, config, limits: envelopeLimits(settings.jobs) }) : undefined;
   },
   http: ({ settings, ...parts }) => {
     const config = settings.sources.http;

@@ -6,10 +6,10 @@ export type Take =
   | { readonly type: "jobs"; readonly text: string }
   | { readonly type: "none"; readonly pauseMs: number }
   | { readonly type: "failed"; readonly pauseMs: number; readonly message: string }
+  /** There is no such endpoint (job-take-batch on an older platform). */
+  | { readonly type: "unknown-endpoint" }
   | { readonly type: "aborted" };
 
-/** RunPod's own client cuts its poll at 90 s; a little later lets the platform end it first. */
-const pollLimitMs = 95_000;
 /** A poll younger than this may have its answer on the way; cutting it would lose a job that was handed out. */
 const youngMs = 500;
 /** Once the answer's head is here the job is ours: its body is read to the end, in any case within this. */
@@ -26,16 +26,19 @@ const afterPaused: BackoffOptions = { firstMs: 500, factor: 2, maxMs: 5000, jitt
 /** Asks for jobs, one request at a time, and knows how long to wait after each kind of answer. */
 export class RunpodTaker {
   readonly #apiKey: string;
+  readonly #pollMs: number;
   #failures = 0;
   #quick = 0;
 
-  constructor(apiKey: string) {
+  /** `pollMs`: a request is cut and made anew after this long without an answer. */
+  constructor({ apiKey, pollMs }: { apiKey: string; pollMs: number }) {
     this.#apiKey = apiKey;
+    this.#pollMs = pollMs;
   }
 
-  async take(url: string, { signal }: { signal: AbortSignal }): Promise<Take> {
+  async take(url: string, { signal, isBatch = false }: { signal: AbortSignal; isBatch?: boolean }): Promise<Take> {
     const sentAt = performance.now();
-    using poll = pollSignal(signal);
+    using poll = pollSignal(signal, this.#pollMs);
     const answer = await askRunpod({ url, apiKey: this.#apiKey, headers: { "Content-Type": "application/json" } }, poll);
     if (answer.type === "aborted") return signal.aborted ? { type: "aborted" } : { type: "none", pauseMs: 0 };
     if (answer.type === "dropped") return this.#failed(`Cannot ask RunPod for a job: ${answer.reason}.`, afterFailure);
@@ -43,6 +46,7 @@ export class RunpodTaker {
     poll.keep(bodyLimitMs);
     if (response.status === 200) return await this.#read(response);
     await discard(response);
+    if (isBatch && [404, 405, 501].includes(response.status)) return { type: "unknown-endpoint" };
     switch (response.status) {
       case 204:
         this.#failures = 0;
@@ -89,10 +93,10 @@ export class RunpodTaker {
 }
 
 /** Follows the outer abort only when the poll is old enough and unanswered; also ends at the poll's own limit. */
-function pollSignal(outer: AbortSignal): { readonly signal: AbortSignal; keep(limitMs: number): void; [Symbol.dispose](): void } {
+function pollSignal(outer: AbortSignal, pollMs: number): { readonly signal: AbortSignal; keep(limitMs: number): void; [Symbol.dispose](): void } {
   const controller = new AbortController();
   const sentAt = performance.now();
-  let timer = setTimeout(() => controller.abort(), pollLimitMs);
+  let timer = setTimeout(() => controller.abort(), pollMs);
   const cut = (afterMs: number) => {
     clearTimeout(timer);
     timer = setTimeout(() => controller.abort(), afterMs);

@@ -12,6 +12,11 @@ export function fillTemplate(template: string, { podId, gpuTypeId }: RunpodIdent
   return template.replaceAll("$RUNPOD_POD_ID", encode(podId)).replaceAll("$RUNPOD_GPU_TYPE_ID", encode(gpuTypeId)).replaceAll("$ID", encode(id));
 }
 
+/** The URLs of job-take-batch and job-stop are derived from that of job-take by its text; undefined when it has another form. */
+export function siblingOf(takeUrl: string, endpoint: "job-take-batch" | "job-stop"): string | undefined {
+  return takeUrl.includes("/job-take/") ? takeUrl.replaceAll("/job-take/", `/${endpoint}/`) : undefined;
+}
+
 /** An id may hold half a character (JSON allows it), at which the plain function throws. */
 export function encode(text: string): string {
   return encodeURIComponent(text.toWellFormed());
