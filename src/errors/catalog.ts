@@ -80,6 +80,12 @@ export const catalog = {
 
   "job.invalid": row("The job is not valid", "Correct the field named.", exits.usage),
   "job.too-large": row("The job is too large", "Send images by URL, or smaller ones.", exits.usage),
+  "job.input-unreachable": row(
+    "A file that the job names cannot be fetched",
+    "Check that its URL is public and answers, or send the image itself as base64.",
+    exits.failed,
+    true,
+  ),
   "job.unknown": row("Unknown job", "The id may be wrong, or its result has expired.", exits.failed),
   "job.cancelled": row("The job was cancelled", "Send it again if that was not meant.", exits.failed),
   "job.lost-too-often": row("The worker died each time it ran this job", "The job itself may bring it down; read the log.", exits.failed),

@@ -33,11 +33,12 @@ export interface NumberedAttempt extends Attempt {
 }
 
 /** A fresh folder and the request for one try. */
-export function openAttempt(row: JournalRow, { input, call }: EngineRequest, journal: Journal, number: number): NumberedAttempt {
+export function openAttempt(row: JournalRow, { input, call, answersImages }: EngineRequest, journal: Journal, number: number): NumberedAttempt {
   const dir = join(journal.place.attemptsDir, `${row.key}-${number}`);
   rmSync(dir, { recursive: true, force: true });
   mkdirSync(dir, { recursive: true, mode: 0o700 });
-  return { number, id: `${row.key}-${number}`, jobId: row.id, input, ...(call !== undefined && { call }), dir };
+  const asked = { ...(call !== undefined && { call }), ...(answersImages !== undefined && { answersImages }) };
+  return { number, id: `${row.key}-${number}`, jobId: row.id, input, ...asked, dir };
 }
 
 /**

@@ -23,11 +23,14 @@ export interface AnswerReaderOptions {
 const sliceBytes = 65_536;
 
 /** Begins an answer: the file `answer.json` in the attempt's folder, written as the bytes come. */
-export async function createAnswerReader(attempt: Pick<Attempt, "dir" | "input">, options: AnswerReaderOptions): Promise<AnswerReader> {
+export async function createAnswerReader(attempt: Pick<Attempt, "dir" | "input" | "answersImages">, options: AnswerReaderOptions): Promise<AnswerReader> {
   const path = join(attempt.dir, "answer.json");
   const file = await open(path, "w");
   return new SpoolingReader(path, file, attempt, options);
 }
+
+/** No engine writes such a key: nothing is looked for. */
+const noKey = "\0";
 
 type Bad = Extract<AnswerVerdict, { type: "bad" }>;
 
@@ -38,18 +41,20 @@ class SpoolingReader implements AnswerReader {
   readonly #hash = createHash("sha256");
   readonly #images: ImagesReader;
   readonly #scan: JsonScan;
+  readonly #hasImages: boolean;
   readonly #mayBeEmpty: boolean;
   #sizeBytes = 0;
   #bad: Bad | undefined;
   #closed = false;
 
-  constructor(path: string, file: FileHandle, attempt: Pick<Attempt, "dir" | "input">, options: AnswerReaderOptions) {
+  constructor(path: string, file: FileHandle, attempt: Pick<Attempt, "dir" | "input" | "answersImages">, options: AnswerReaderOptions) {
     this.#path = path;
     this.#file = file;
     this.#options = options;
     this.#images = new ImagesReader(options.keepImages ? { keepIn: attempt.dir } : {});
-    this.#scan = new JsonScan({ watch: "images", listener: this.#images });
-    this.#mayBeEmpty = attempt.input["send_images"] === false;
+    this.#hasImages = attempt.answersImages !== false;
+    this.#scan = new JsonScan({ watch: this.#hasImages ? "images" : noKey, listener: this.#images, anyTop: !this.#hasImages });
+    this.#mayBeEmpty = !this.#hasImages || attempt.input["send_images"] === false;
   }
 
   async write(chunk: Uint8Array): Promise<boolean> {
@@ -91,7 +96,7 @@ class SpoolingReader implements AnswerReader {
   async #judge(): Promise<AnswerVerdict> {
     this.#scan.end();
     const images = this.#images.images;
-    if (this.#scan.watched === undefined) return bad("engine.bad-answer", 'Cannot use the engine\'s answer: it has no "images".');
+    if (this.#hasImages && this.#scan.watched === undefined) return bad("engine.bad-answer", 'Cannot use the engine\'s answer: it has no "images".');
     if (images.length === 0 && !this.#mayBeEmpty) return bad("engine.bad-answer", "Cannot use the engine's answer: it holds no image.");
     const black = images.filter((image) => image.isBlack).map(({ index }) => index);
     const says = `image ${black.join(", ")} ${black.length > 1 ? "are" : "is"} all black`;

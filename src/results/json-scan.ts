@@ -24,6 +24,8 @@ export interface JsonScanOptions {
   readonly keepBytes?: number;
   /** Default 512. */
   readonly maxDepth?: number;
+  /** The top may be any JSON value. Default false: an object. */
+  readonly anyTop?: boolean;
 }
 
 /** The text is no JSON object of the expected form; the message ends a sentence that begins "the answer". */
@@ -125,6 +127,8 @@ export class JsonScan {
   end(): void {
     if (this.#offset === 0) throw new JsonScanError("is empty");
     if (!this.#utf8.isWhole) throw new JsonScanError("breaks off within a character");
+    // Only the end of the text ends a number or literal that is all of it.
+    if (this.#inside === Inside.scalar && this.#isObject.length === 0) this.#endScalar(Buffer.alloc(0), 0);
     if (this.#inside !== Inside.none || this.#expect !== Expect.nothing) throw new JsonScanError(`breaks off after ${this.#offset} bytes`);
   }
 
@@ -304,7 +308,7 @@ export class JsonScan {
   }
 
   #notTopLevel(): void {
-    if (this.#isObject.length === 0) throw new JsonScanError("is no JSON object");
+    if (this.#isObject.length === 0 && !this.#options.anyTop) throw new JsonScanError("is no JSON object");
   }
 
   #beginValue(at: number): void {

@@ -14,11 +14,12 @@ interface Wish {
   readonly input?: Record<string, unknown>;
   readonly chunkBytes?: number;
   readonly options?: Partial<AnswerReaderOptions>;
+  readonly answersImages?: boolean;
 }
 
-async function read(answer: string | Buffer, { input = {}, chunkBytes = 1000, options = {} }: Wish = {}) {
+async function read(answer: string | Buffer, { input = {}, chunkBytes = 1000, options = {}, answersImages = true }: Wish = {}) {
   await using attempt = await makeAttempt(input);
-  const reader = await createAnswerReader(attempt, { blackImages: "fail", ...options });
+  const reader = await createAnswerReader({ ...attempt, answersImages }, { blackImages: "fail", ...options });
   const bytes = Buffer.from(answer);
   for (let at = 0; at < bytes.length; at += chunkBytes) if (!(await reader.write(bytes.subarray(at, at + chunkBytes)))) break;
   const verdict = await reader.end();
@@ -112,4 +113,16 @@ test("a discarded answer leaves nothing behind", async () => {
   assert.ok((await readdir(attempt.dir)).length >= 2);
   await reader.discard();
   assert.deepEqual(await readdir(attempt.dir), []);
+});
+
+test("a call that answers with no images may answer with any JSON, and with nothing else", async () => {
+  const wish = { answersImages: false, chunkBytes: 3 };
+  for (const answer of ['[{"name":"Euler"},["images"]]', "null", " 12.5 ", '"text"', '{"images":{"not":"an array"}}', '{"images":["no base64"]}', "[]"]) {
+    const { verdict, files } = await read(answer, wish);
+    assert.equal(reasonOf(verdict), "good", answer);
+    assert.equal(files.get("answer.json")?.toString(), answer);
+    assert.deepEqual(verdict.type === "good" && verdict.output.images, []);
+  }
+  for (const answer of ["", "nul", "[1,", "{} {}", "null null", "<html>", '"text'])
+    assert.match(reasonOf((await read(answer, wish)).verdict), /^engine\.bad-answer /, answer);
 });

@@ -7,7 +7,7 @@ import type { SdapiKind, SdapiPace } from "./connect.ts";
 import { type Patience, stopJob } from "./interrupt.ts";
 import { buildJobRequest, type JobRequest } from "./job-request.ts";
 import { readRefusal } from "./refusal.ts";
-import { type Base, ConnectionLost, NotReached, postJson } from "./request.ts";
+import { type Base, ConnectionLost, NotReached, sendJson } from "./request.ts";
 import { watchProgress } from "./watch-progress.ts";
 
 export interface AttemptRunOptions {
@@ -94,7 +94,7 @@ export class AttemptRun {
   async #exchange(request: JobRequest, hangUp: AbortSignal): Promise<Exchange> {
     const startedMs = performance.now();
     try {
-      const response = await postJson(this.#on.base, request.path, request.body, { signal: hangUp });
+      const response = await sendJson(this.#on.base, request, { signal: hangUp });
       const status = response.statusCode ?? 0;
       if (status >= 200 && status < 300) return { type: "result", result: await this.#read(response, startedMs) };
       const text = await readShort(response);

@@ -1,8 +1,7 @@
 import type { Attempt, AttemptResult } from "../engine.ts";
+import type { JsonRequest } from "./request.ts";
 
-export interface JobRequest {
-  readonly path: "/sdapi/v1/txt2img" | "/sdapi/v1/img2img";
-  readonly body: string;
+export interface JobRequest extends JsonRequest {
   readonly taskId: string | undefined;
 }
 
@@ -24,13 +23,17 @@ const caps: Readonly<Record<string, number>> = {
   hr_second_pass_steps: 10_000,
   batch_size: 1024,
   n_iter: 10_000,
+  upscaling_resize: 32,
+  upscaling_resize_w: longestSide,
+  upscaling_resize_h: longestSide,
 };
 
 /**
- * The request for a job in A1111's dialect: /img2img when it brings images, else /txt2img; the body is the input as it is. Only the
- * bundled engine gets a task id beside it, so that an interrupt can name the job. Sizes that would kill the engine are refused here.
+ * The request for a job in A1111's dialect: the call that the job names, else /img2img when it brings images, else /txt2img; the body is
+ * the input as it is. Only the bundled engine gets a task id beside it, so that an interrupt can name the job. Sizes that would kill the
+ * engine are refused here.
  */
-export function buildJobRequest({ id, input }: Pick<Attempt, "id" | "input">, kind: "a1111" | "diffusers"): JobRequest | Failed {
+export function buildJobRequest({ id, input, call }: Pick<Attempt, "id" | "input" | "call">, kind: "a1111" | "diffusers"): JobRequest | Failed {
   const fault = absurd(input);
   if (fault)
     return {
@@ -40,11 +43,27 @@ export function buildJobRequest({ id, input }: Pick<Attempt, "id" | "input">, ki
       retryable: false,
       details: { field: fault.field },
     };
-  const path = input["init_images"] === undefined || input["init_images"] === null ? "/sdapi/v1/txt2img" : "/sdapi/v1/img2img";
-  if (kind === "a1111") return { path, body: JSON.stringify(input), taskId: undefined };
+  const { method, path } = call === undefined ? usualCall(input) : readCall(call);
+  // An id that the engine does not know interrupts nobody; no id would interrupt whoever runs.
+  const taskId = kind === "diffusers" ? id : undefined;
+  if (method === "GET") return { method, path, body: undefined, taskId };
+  if (kind === "a1111" || !generates.has(path)) return { method, path, body: JSON.stringify(input), taskId };
   const own = input["force_task_id"];
-  const taskId = typeof own === "string" && own !== "" ? own : id;
-  return { path, body: JSON.stringify({ ...input, force_task_id: taskId }), taskId };
+  const force = typeof own === "string" && own !== "" ? own : id;
+  return { method, path, body: JSON.stringify({ ...input, force_task_id: force }), taskId: force };
+}
+
+const generates = new Set(["/sdapi/v1/txt2img", "/sdapi/v1/img2img"]);
+
+function usualCall(input: Attempt["input"]) {
+  const isTxt2img = input["init_images"] === undefined || input["init_images"] === null;
+  return { method: "POST" as const, path: isTxt2img ? "/sdapi/v1/txt2img" : "/sdapi/v1/img2img" };
+}
+
+/** `GET /sdapi/v1/samplers`; a path alone is posted to. */
+function readCall(call: string) {
+  const [, method, path = call] = /^(GET|POST) (\/.*)$/.exec(call) ?? [];
+  return { method: method === "GET" ? ("GET" as const) : ("POST" as const), path };
 }
 
 function absurd(input: Attempt["input"]): { field: string; reason: string } | undefined {

@@ -28,20 +28,28 @@ export function baseOf(text: string): Base {
 
 const notSent = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"]);
 
+export interface JsonRequest {
+  readonly method: "GET" | "POST";
+  readonly path: string;
+  /** Undefined: none is sent. */
+  readonly body: string | undefined;
+}
+
 /**
- * Posts JSON and resolves with the response's head; its body is an async iterable of chunks with backpressure.
+ * Sends JSON and resolves with the response's head; its body is an async iterable of chunks with backpressure.
  *
  * node:http instead of fetch: Bun's fetch gives up after 360 s without a byte (seen with Bun 1.4.5; a job may take 600 s), node:http
  * waited 620 s in both runtimes. And a connection of its own for each job, because a generation must reach the engine once:
  * Deno's fetch sends a POST again, unasked, when a kept connection breaks before the response (seen: two requests at the server).
  */
-export function postJson(base: Base, path: string, body: string, { signal }: { signal: AbortSignal }): Promise<IncomingMessage> {
+export function sendJson(base: Base, { method, path, body }: JsonRequest, { signal }: { signal: AbortSignal }): Promise<IncomingMessage> {
   const url = new URL(base.url + path);
-  const bytes = Buffer.from(body);
-  const headers = { "content-type": "application/json", "content-length": bytes.length, accept: "application/json", ...credentials(base) };
+  const bytes = body === undefined ? undefined : Buffer.from(body);
+  const content = bytes ? { "content-type": "application/json", "content-length": bytes.length } : {};
+  const headers = { ...content, accept: "application/json", ...credentials(base) };
   const send = url.protocol === "https:" ? requestHttps : requestHttp;
   return new Promise((resolve, reject) => {
-    const request = send(url, { method: "POST", agent: false, headers, signal });
+    const request = send(url, { method, agent: false, headers, signal });
     request.once("response", resolve);
     request.once("error", (error: NodeJS.ErrnoException) => {
       if (signal.aborted) reject(signal.reason);
@@ -50,6 +58,11 @@ export function postJson(base: Base, path: string, body: string, { signal }: { s
     });
     request.end(bytes);
   });
+}
+
+/** The usual case of `sendJson`. */
+export function postJson(base: Base, path: string, body: string, options: { signal: AbortSignal }): Promise<IncomingMessage> {
+  return sendJson(base, { method: "POST", path, body }, options);
 }
 
 /** A small question: status and parsed JSON (undefined when it is none). Throws when there is no answer. */

@@ -23,7 +23,10 @@ export const usualOptions: JobOptions = { meta: false, shape: "engine" };
 export interface EngineRequest {
   readonly type: "request";
   readonly input: Readonly<Record<string, unknown>>;
+  /** One of the engine's calls, as `Attempt.call` has it; left out: decided by the input. */
   readonly call?: string;
+  /** False: this call answers with any JSON, not with `images`. */
+  readonly answersImages?: boolean;
   /** What did not stop the job but should be said, such as keys that this engine does not know. */
   readonly warnings: readonly string[];
 }

@@ -1,0 +1,135 @@
+import type { JobFault, JobInput } from "../job.ts";
+import { type Gathered, gatherImages, type GatherLimits } from "./gather.ts";
+import { isUrl } from "./image-slots.ts";
+import { type Body, invalid, type Invalid, isInvalid, isObject } from "./invalid.ts";
+import { findUnknownKeys } from "./keys.ts";
+import { readDeadline, takeOptions } from "./own-options.ts";
+import { type EngineRequest, type Prepare, type PreparedJob, usualOptions } from "./prepare.ts";
+import { type ReadJob, readJob, type ReadRules, type SdapiJob } from "./read-job.ts";
+
+export interface PrepareConfig extends ReadRules {
+  /** What becomes of keys that the engine ignores. */
+  readonly unknownKeys: "warn" | "refuse" | "off";
+  readonly maxInput: number;
+  readonly inputs: {
+    readonly urls: boolean;
+    readonly maxBytes: number;
+    readonly maxFiles: number;
+    readonly maxPixels: number;
+    readonly timeout: number;
+    readonly allowPrivate: boolean;
+    readonly allowHosts: readonly string[];
+  };
+}
+
+export interface Preparer {
+  readonly prepare: Prepare;
+  /** It names files to be fetched: it must not hold an engine meanwhile. */
+  fetches(job: JobInput): boolean;
+  /** What can be said of it at once, before it is accepted; nothing is fetched. */
+  check(job: Pick<JobInput, "input" | "extra">): JobFault | undefined;
+}
+
+const sdapiKinds = new Set(["a1111", "diffusers"]);
+/** Their jobs are code's own matter, down to the last key. */
+const rawKinds = new Set(["python"]);
+const mostUnknown = 10;
+/** No byte for so long while a file is fetched. */
+const silenceMs = 10_000;
+
+/** `kinds`: those of the engines that jobs may reach; a job is only read for them. */
+export function createPreparer(config: PrepareConfig, kinds: readonly string[]): Preparer {
+  const isRead = kinds.some((kind) => !rawKinds.has(kind));
+  const { timeout, ...inputs } = config.inputs;
+  const limits: GatherLimits = { ...inputs, timeoutMs: timeout, silenceMs, maxTotalBytes: config.maxInput };
+
+  const prepare: Prepare = async (job, { signal }) => {
+    const raw = rawOptions(job);
+    if (!isRead) return isInvalid(raw) ? raw : { type: "prepared", options: raw, forEngine: () => untouched(job) };
+    const read = readJob(job, config);
+    const gathered = isInvalid(read) ? read : await gatherImages(read.body, read.slots, limits, { signal }).catch(ignoreAbort(signal));
+    const options = isInvalid(read) ? (isInvalid(raw) ? usualOptions : raw) : read.options;
+    // A fault of A1111's kind is none for a handler of the user's own.
+    if (gathered && isInvalid(gathered) && kinds.every((kind) => !rawKinds.has(kind))) return gathered;
+    return { type: "prepared", options, forEngine: (kind) => requestFor(kind, job, read, gathered, config) };
+  };
+
+  return {
+    prepare,
+    fetches(job) {
+      const read = isRead && isObject(job.input) ? readJob(job, config) : undefined;
+      return read !== undefined && !isInvalid(read) && read.slots.some(({ text }) => isUrl(text));
+    },
+    check(job) {
+      if (!isRead || !isObject(job.input)) return undefined;
+      const read = readJob(job, config);
+      const whole: Gathered | Invalid = isInvalid(read) ? read : { type: "gathered", body: read.body, headers: new Map() };
+      const requests = kinds.map((kind) => requestFor(kind, { ...job, id: "", source: "", receivedAt: 0 }, read, whole, config));
+      const [first] = requests;
+      if (first?.type !== "invalid" || requests.some(({ type }) => type !== "invalid")) return undefined;
+      const { message, path } = first.failure;
+      return { code: "job.invalid", message, ...(path !== undefined && { path }) };
+    },
+  };
+}
+
+/** Whoever called the job off knows it and asks for no request any more. */
+function ignoreAbort(signal: AbortSignal): (error: unknown) => undefined {
+  return (error) => {
+    if (!signal.aborted) throw error;
+  };
+}
+
+function rawOptions({ extra }: Pick<JobInput, "extra">) {
+  const deadline = readDeadline(extra);
+  return isInvalid(deadline) ? deadline : { ...usualOptions, ...deadline };
+}
+
+function untouched({ input }: JobInput): EngineRequest {
+  return { type: "request", input: input as Body, warnings: [] };
+}
+
+function requestFor(
+  kind: string,
+  job: JobInput,
+  read: ReadJob | Invalid,
+  gathered: Gathered | Invalid | undefined,
+  config: PrepareConfig,
+): ReturnType<PreparedJob["forEngine"]> {
+  if (rawKinds.has(kind)) return untouched(job);
+  if (isInvalid(read)) return read;
+  if (!gathered) return { type: "invalid", failure: { code: "job.cancelled", message: "The job was called off while its inputs were fetched." } };
+  if (isInvalid(gathered)) return gathered;
+  if (read.type === "workflow") {
+    if (sdapiKinds.has(kind)) return invalid("input.workflow", `a ComfyUI workflow needs an engine of kind comfyui; here it is ${kind}`);
+    return { type: "request", input: gathered.body, warnings: [] };
+  }
+  if (sdapiKinds.has(kind)) return sdapiRequest(kind, read, gathered, config);
+  // What a job without a workflow means to ComfyUI is its connection's to say; it gets A1111's names, and images instead of URLs.
+  if (kind === "comfyui") return { type: "request", input: gathered.body, warnings: read.warnings };
+  const taken = takeOptions(job.input as Body);
+  return isInvalid(taken) ? taken : { type: "request", input: taken.rest, warnings: [] };
+}
+
+function sdapiRequest(kind: string, read: SdapiJob, { body, headers }: Gathered, { unknownKeys }: PrepareConfig): EngineRequest | Invalid {
+  const { call, answersImages, at } = read;
+  const input = read.takesImageSize ? withImageSize(body, read, headers) : body;
+  const warnings = [...read.warnings];
+  if (unknownKeys !== "off" && answersImages) {
+    const isImg2img = call === undefined ? input["init_images"] !== undefined && input["init_images"] !== null : call.endsWith("/img2img");
+    const unknown = findUnknownKeys(input, { call: isImg2img ? "img2img" : "txt2img", kind, at });
+    const [first] = unknown;
+    if (first && unknownKeys === "refuse") return invalid(`${at}.${first.key.slice(0, 60)}`, `${first.warning.replace(/\.$/, "")} (jobs.unknownKeys)`);
+    warnings.push(...unknown.slice(0, mostUnknown).map(({ warning }) => warning));
+    if (unknown.length > mostUnknown) warnings.push(`${unknown.length - mostUnknown} more keys are ignored by the engine.`);
+  }
+  return { type: "request", input, warnings, ...(call !== undefined && { call }), ...(!answersImages && { answersImages }) };
+}
+
+/** diffusers' pipelines keep the picture's size, A1111 would stretch it to 512x512. Sides are multiples of 8 in both. */
+function withImageSize(body: Body, { slots }: SdapiJob, headers: Gathered["headers"]): Body {
+  const first = slots.find(({ keys }) => keys[0] === "init_images");
+  const { width, height } = (first && headers.get(first.path)) ?? {};
+  const side = (pixels: number) => Math.max(8, Math.floor(pixels / 8) * 8);
+  return width !== undefined && height !== undefined ? { ...body, width: side(width), height: side(height) } : body;
+}
