@@ -44,7 +44,7 @@ export interface Io {
 /** Flags that every command has. */
 export const commonFlags: readonly Flag[] = [
   { usage: "--json", summary: "Print one JSON value on stdout" },
-  { usage: "--log-format <format>", summary: "auto, pretty, plain or json" },
+  { usage: "--log-format <format>", summary: "auto, pretty, plain, json or runpod" },
   { usage: "--log-level <level>", summary: "error, warn, info or debug" },
 ];
 

@@ -35,7 +35,9 @@ export async function resolveStart(args: Args, io: Io, former?: { readonly facts
   const needs = factsNeeded(config, kinds);
   const read = await readFacts({ ...needs, freePorts: Math.max(0, needs.freePorts - known.length) }, { env: { ...io.env, ...loaded.fileEnv } });
   const facts = { ...read, freePorts: [...known, ...read.freePorts] };
-  const logFormat = resolveFormat(config.log.format);
+  const { runpod } = config.sources;
+  const onRunpod = runpod !== undefined && runpod.enabled !== false && runpod.endpointId !== "";
+  const logFormat = resolveFormat(config.log.format, { onRunpod });
   const assetRoot = join(config.stateDir, "assets");
   const { plan: built, sources } = buildPlan(config, facts, {
     profile: loaded.profile,

@@ -19,7 +19,7 @@ export interface Variable {
 export const variables: readonly Variable[] = [
   { name: "FETTLE_CONFIG", summary: "The configuration file, when --config does not name one." },
   { name: "FETTLE_PROFILE", summary: "The built-in profile, when neither --profile nor the file's `extends` names one." },
-  { name: "FETTLE_LOG_FORMAT", summary: "auto, pretty, plain or json.", path: ["log", "format"] },
+  { name: "FETTLE_LOG_FORMAT", summary: "auto, pretty, plain, json or runpod.", path: ["log", "format"] },
   { name: "FETTLE_LOG_LEVEL", summary: "error, warn, info or debug.", path: ["log", "level"] },
   { name: "FETTLE_STATE_DIR", summary: "Journal and results.", path: ["stateDir"] },
   { name: "FETTLE_LOG_DIR", summary: "One log file per service.", path: ["logDir"] },

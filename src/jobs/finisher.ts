@@ -4,6 +4,7 @@ import type { FettleEvent } from "../events/event.ts";
 import type { Journal, JournalRow } from "./journal.ts";
 import { parseRecord, RecordKeeper, type RequestPoints } from "./record.ts";
 import { type Beside, seal, sealError, type Sealed } from "./seal.ts";
+import type { BodyStyle } from "./source.ts";
 import type { TerminalResult } from "./terminal-result.ts";
 
 /** A job that ends without an output, and why. */
@@ -28,7 +29,7 @@ export interface Writing {
   /** The job wants its record beside the output. */
   readonly meta?: boolean;
   /** See `Source.bodyStyle`. */
-  readonly style?: "runpod" | undefined;
+  readonly style?: BodyStyle | undefined;
 }
 
 const noTime: Timing = { delayMs: 0, executionMs: 0 };
@@ -117,10 +118,10 @@ export class Finisher {
   }
 
   #beside(record: RecordKeeper, timing: Timing, { meta = false, style }: Writing, wantsRefresh = false): Beside {
-    const isRunpod = style === "runpod";
+    const isRunpod = style !== undefined;
     return {
       ...(meta && { meta: JSON.stringify({ ...record.toJSON(), ...rounded(timing) }), metaInside: isRunpod }),
-      ...(isRunpod && wantsRefresh && { stopPod: true }),
+      ...((style === "runpod-refresh" || (isRunpod && wantsRefresh)) && { stopPod: true }),
     };
   }
 

@@ -205,7 +205,7 @@ export class SourceLoop {
       };
       log.error(failure.message, { job: held.row.id });
       try {
-        result = finisher.fail(held.row, failure);
+        result = finisher.fail(held.row, failure, undefined, { style: this.#source.bodyStyle });
       } catch {
         // Not even that fits on the disk: the caller is told without the journal's help.
         this.#refuse(held.lease, failure.message);
@@ -225,7 +225,7 @@ export class SourceLoop {
     const { finisher, emit, exit } = this.#parts;
     let delivery = await this.#source.deliver(lease, result, { signal: exit });
     if (delivery.type === "refused") {
-      const replaced = finisher.fail(row, { code: "result.not-delivered", message: delivery.message }, result);
+      const replaced = finisher.fail(row, { code: "result.not-delivered", message: delivery.message }, result, { style: this.#source.bodyStyle });
       delivery = await this.#source.deliver(lease, replaced, { signal: exit });
     }
     if (delivery.type === "delivered") return finisher.acknowledge(row);

@@ -37,7 +37,7 @@ export interface Source {
   /** Somebody wants to see previews of this very job now. Default: no. */
   wantsPreviews?(lease: Lease): boolean;
   /** `runpod`: `meta` goes into the output, because the platform passes nothing else on, and `stopPod` beside it. Default: meta beside the output. */
-  readonly bodyStyle?: "runpod";
+  readonly bodyStyle?: BodyStyle;
   /** The largest body this source can deliver for this job, in bytes; a larger result is made smaller or becomes an error before it is fixed. */
   maxResultBytes?(lease: Lease): number;
   /** Delivers the terminal result; tries again by itself for as long as makes sense. Every repeat is byte-identical. */
@@ -46,6 +46,9 @@ export interface Source {
   release(lease: Lease): Promise<boolean>;
   close(): Promise<void>;
 }
+
+/** `runpod-refresh`: as `runpod`, and every result asks for a fresh worker. */
+export type BodyStyle = "runpod" | "runpod-refresh";
 
 export interface Lease {
   readonly job: JobInput;

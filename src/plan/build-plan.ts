@@ -75,6 +75,9 @@ function listenersOf({ config }: Draft, { http }: Config["sources"], engines: re
     ...(http?.enabled ? [{ what: "the job API", port: http.port, path: "sources.http.port" }] : []),
     ...launchedEngines(config).map(([name]) => ({
       what: `the engine "${name}"`,
+    ...(http?.enabled && http.healthPort !== "" && http.healthPort !== http.port
+      ? [{ what: "/ping", port: http.healthPort, path: "sources.http.healthPort" }]
+      : []),
       port: Number(new URL(engines.find((engine) => engine.name === name)?.url ?? "").port),
       path: `engines.${name}.port`,
     })),

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import type { Config } from "../config/schema/index.ts";
+import type { LogFormat } from "../log/log.ts";
 import type { Draft } from "./draft.ts";
 import type { Service } from "./plan.ts";
 import type { ProbeSpec } from "./probe-spec.ts";
@@ -10,7 +11,7 @@ export interface WorkerOptions {
   /** The argv that starts this very program again. */
   readonly selfArgv: readonly string[];
   /** The worker's stderr is a pipe, so `auto` must be decided here. */
-  readonly logFormat: "pretty" | "plain" | "json";
+  readonly logFormat: LogFormat;
   /** The control socket's name within `runtimeDir`. */
   readonly socketName: string;
 }

@@ -2,8 +2,8 @@ import type { StampedEvent } from "../events/event.ts";
 import type { Log } from "../log/log.ts";
 import { formatDuration } from "../util/duration.ts";
 
-/** An observer: says on the log what becomes of jobs and sources, one line per job when all goes well. */
-export function logJobs(log: Log): (event: StampedEvent) => void {
+/** An observer: says on the log what becomes of jobs and sources, one line per job when all goes well. `milestones`: RunPod's own two as well. */
+export function logJobs(log: Log, { milestones = false }: { milestones?: boolean } = {}): (event: StampedEvent) => void {
   return (event) => {
     const about = { event: event.type, ...("job" in event && { job: event.job, source: event.source }) };
     switch (event.type) {
@@ -12,6 +12,7 @@ export function logJobs(log: Log): (event: StampedEvent) => void {
       case "job.received":
         return event.recovered ? log.info("taken up again", about) : log.debug("received", about);
       case "job.started":
+        if (milestones && event.attempt === 1) log.info("Started.", about);
         return log.debug(`runs on ${event.engine} (attempt ${event.attempt})`, about);
       case "job.retried":
         return log.warn(`attempt ${event.attempt} broke off (${event.cause}); it runs again${afterRemedy(event.remedy)}`, about);
@@ -22,6 +23,7 @@ export function logJobs(log: Log): (event: StampedEvent) => void {
       case "job.cancelled":
         return log.info("cancelled", about);
       case "job.sent":
+        if (milestones) log.info("Finished.", about);
         return log.debug(`result delivered ${formatDuration(event.totalMs)} after the job came`, { ...about, status: event.status, points: event.points });
       case "worker.restarts-engine":
         return log.warn(`Asks for a restart of engine ${event.engine}: ${event.cause}.`, about);

@@ -37,8 +37,14 @@ export function runpodConfig(env: Record<string, string>): NonNullable<WorkerSet
     progressInterval: 2000,
     refreshWorker: false,
     fitness: {
-      ...{ enabled: true, skipSystem: false, skipGpu: false, minMemoryGb: 4, minDiskPercent: 10, minCuda: "11.8" },
-      ...{ network: false, networkTimeoutSeconds: 5 },
+      enabled: true,
+      skipSystem: false,
+      skipGpu: false,
+      minMemoryGb: 4,
+      minDiskPercent: 10,
+      minCuda: "11.8",
+      network: false,
+      networkTimeoutSeconds: 5,
     },
   };
 }
@@ -159,7 +165,13 @@ export async function startRig(engine: Engine, options: RigOptions) {
     },
   });
   const ended = runWorker({
-    ...{ control, settings, snapshot, log, connect: () => engine, steps: [], stop: stop.signal },
+    control,
+    settings,
+    snapshot,
+    log,
+    connect: () => engine,
+    steps: [],
+    stop: stop.signal,
     ...(options.checkFitness && { checkFitness: options.checkFitness }),
   });
   ended.then(facts.changed, facts.changed);

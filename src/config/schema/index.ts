@@ -4,13 +4,16 @@ import { install } from "./install.ts";
 import { jobs } from "./jobs.ts";
 import { hooks, phase } from "./phases.ts";
 import { results } from "./results.ts";
-import { duration, flag, name, port, text, word } from "./scalars.ts";
+import { duration, flag, host, name, port, text, word } from "./scalars.ts";
 import { expectation, service } from "./services.ts";
 import { sources } from "./sources.ts";
 
 const log = z
   .strictObject({
-    format: z.enum(["auto", "pretty", "plain", "json"]).default("auto").meta({ description: "auto: pretty on a terminal, else plain." }),
+    format: z
+      .enum(["auto", "pretty", "plain", "json", "runpod"])
+      .default("auto")
+      .meta({ description: "auto: runpod on RunPod serverless, pretty on a terminal, else plain. runpod: JSON lines with requestId, message and level." }),
     level: z.enum(["error", "warn", "info", "debug"]).default("info").meta({ description: "The least important lines that are printed." }),
   })
   .prefault({})
@@ -42,7 +45,7 @@ export const configSchema = z.strictObject({
   health: z
     .strictObject({
       enabled: flag.default(true).meta({ description: "false: no health server; `fettle health` then asks the control socket." }),
-      listen: word.default("127.0.0.1").meta({ description: "The address it listens on." }),
+      listen: host.default("127.0.0.1").meta({ description: "The address it listens on." }),
       port: port.default(9090).meta({ description: "The TCP port of the health server; 0 lets the system choose." }),
     })
     .prefault({})

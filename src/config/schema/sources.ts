@@ -6,7 +6,7 @@ const takeWhen = (usual: "ready" | "always") =>
   z.enum(["ready", "always"]).default(usual).meta({ description: "Take jobs only while an engine is ready, or always and let them wait." });
 
 /** RunPod writes `true` in any case; everything else is no. */
-const runpodFlag = z.union([z.boolean(), z.string().transform((word) => ["true", "1", "yes"].includes(word.trim().toLowerCase()))], {
+const runpodFlag = z.union([z.boolean(), z.string().transform((said) => ["true", "1", "yes"].includes(said.trim().toLowerCase()))], {
   error: "expected true or false",
 });
 
