@@ -8,7 +8,7 @@ import { createLog } from "../src/log/log.ts";
 import { suggest } from "../src/util/suggest.ts";
 import { writeFileAtomic } from "../src/util/atomic-write.ts";
 import { type Args, type Command, type Io, textFlag } from "./command.ts";
-import { configFlags, loadFromArgs } from "./load-config.ts";
+import { configFlags, loadFromArgs, located } from "./load-config.ts";
 
 type Action = (args: Args, io: Io, file: string | undefined) => number | Promise<number>;
 
@@ -86,10 +86,13 @@ function knownProfile(name: string): string {
   throw new FettleError(code, message, more);
 }
 
-function check(args: Args, io: Io, file: string | undefined): number {
+async function check(args: Args, io: Io, file: string | undefined): Promise<number> {
   const flags = file === undefined ? args.flags : { ...args.flags, config: file };
   try {
-    const { profile, files, warnings, secrets } = loadFromArgs({ ...args, flags }, io);
+    const loaded = loadFromArgs({ ...args, flags }, io);
+    const { profile, files, warnings, secrets } = loaded;
+    const [{ rehearsePlan }, { kinds }] = await Promise.all([import("../src/plan/rehearse.ts"), import("../src/engines/index.ts")]);
+    located(loaded, () => rehearsePlan(loaded.config, { profile, launchers: kinds }));
     warn(warnings, secrets);
     if (args.flags["json"]) io.out(`${JSON.stringify({ ok: true, profile, files, errors: [], warnings })}\n`);
     else

@@ -1,5 +1,6 @@
 import { type LoadedConfig, loadConfig } from "../src/config/load.ts";
 import type { Override } from "../src/config/flags.ts";
+import { FettleError } from "../src/errors/fettle-error.ts";
 import { type Args, type Flag, type Io, textFlag } from "./command.ts";
 
 /** The flags of every command that reads a configuration. */
@@ -19,6 +20,15 @@ export function loadFromArgs(args: Args, io: Pick<Io, "env" | "cwd">, more: read
     cwd: io.cwd,
     flags: { set: Array.isArray(set) ? (set as readonly string[]) : [], overrides: [...commonOverrides(args), ...more] },
   });
+}
+
+/** Runs what looks further into a configuration; a mistake that it finds gets its place in the file. */
+export function located<T>(loaded: LoadedConfig, run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    throw error instanceof FettleError ? loaded.locate(error) : error;
+  }
 }
 
 /** `--log-format` and `--log-level` as the strongest layer. */

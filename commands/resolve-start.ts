@@ -14,7 +14,7 @@ import type { Plan } from "../src/plan/plan.ts";
 import type { Reloaded } from "../src/supervise/reload.ts";
 import { selfArgv } from "../src/util/self-argv.ts";
 import { type Args, type Io, textFlag } from "./command.ts";
-import { loadFromArgs } from "./load-config.ts";
+import { loadFromArgs, located } from "./load-config.ts";
 
 /** Everything `start` decides before it starts anything. */
 export interface ResolvedStart {
@@ -39,14 +39,16 @@ export async function resolveStart(args: Args, io: Io, former?: { readonly facts
   const onRunpod = runpod !== undefined && runpod.enabled !== false && runpod.endpointId !== "";
   const logFormat = resolveFormat(config.log.format, { onRunpod });
   const assetRoot = join(config.stateDir, "assets");
-  const { plan: built, sources } = buildPlan(config, facts, {
-    profile: loaded.profile,
-    launchers: kinds,
-    assetDir: assetDirIn(assetRoot),
-    selfArgv: selfArgv(),
-    logFormat,
-    socketName,
-  });
+  const { plan: built, sources } = located(loaded, () =>
+    buildPlan(config, facts, {
+      profile: loaded.profile,
+      launchers: kinds,
+      assetDir: assetDirIn(assetRoot),
+      selfArgv: selfArgv(),
+      logFormat,
+      socketName,
+    }),
+  );
   const plan = { ...built, services: built.services.map((service) => ({ ...service, env: { ...loaded.fileEnv, ...service.env } })) };
   return { loaded, config, facts, plan, settings: workerSettings(config, plan, sources), logFormat, assetRoot };
 }

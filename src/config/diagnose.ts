@@ -3,7 +3,7 @@ import { suggest } from "../util/suggest.ts";
 import type { z } from "zod";
 import type { Diagnostic, Where } from "../errors/fettle-error.ts";
 import type { Removed } from "./merge.ts";
-import { keysAt } from "./schema-walk.ts";
+import { keysAt, likelyMember } from "./schema-walk.ts";
 import { formatPath, blank, type Path, type Place, type Tree, treeAt, whereOf } from "./tree.ts";
 
 type Issue = z.core.$ZodIssue;
@@ -23,8 +23,26 @@ export function diagnose(issues: readonly Issue[], about: Diagnosis): Diagnostic
   return issues.slice(0, maxIssues).flatMap((issue) => {
     const path = issue.path.map((step) => (typeof step === "symbol" ? String(step) : step));
     if (issue.code === "unrecognized_keys") return issue.keys.slice(0, maxIssues).map((key) => unknownKey([...path, key], about));
-    return [invalid(issue, path, about)];
+    return (issue.code === "invalid_union" && withinMember(issue, path, about)) || [invalid(issue, path, about)];
   });
+}
+
+/** A map that means one member of a union has that member's mistakes; undefined when it is not clear which it means. */
+function withinMember(issue: Extract<Issue, { code: "invalid_union" }>, path: Path, about: Diagnosis): Diagnostic[] | undefined {
+  const member = likelyMember(about.schema, path, about.value, suggest);
+  const issues = member && issue.errors[member.index];
+  if (!issues || issues.length === 0) return undefined;
+  const unknown = issues.flatMap((one) => (one.code === "unrecognized_keys" && one.path.length === 0 ? one.keys : []));
+  const meant = new Set(unknown.map((key) => suggest(key, member.keys)));
+  // A key that is there under a wrong name is one mistake, not two.
+  const others = issues.filter(
+    (one) => !(one.path.length === 1 && meant.has(String(one.path[0])) && !Object.hasOwn(valueAt(about.value, path) as object, String(one.path[0]))),
+  );
+  const found = diagnose(
+    others.filter((one) => one.code !== "unrecognized_keys" || one.path.length > 0).map((one) => ({ ...one, path: [...path, ...one.path] })),
+    about,
+  );
+  return [...unknown.slice(0, maxIssues).map((key) => unknownKey([...path, key], about, undefined, member.keys)), ...found];
 }
 
 /**
@@ -52,9 +70,9 @@ export function diagnoseRemoved(removed: readonly Removed[], about: Diagnosis): 
   });
 }
 
-function unknownKey(path: Path, { schema, tree, value }: Diagnosis, place?: Place): Diagnostic {
+function unknownKey(path: Path, { schema, tree, value }: Diagnosis, place?: Place, keys?: readonly string[]): Diagnostic {
   const key = String(path.at(-1));
-  const known = keysAt(schema, path.slice(0, -1), value) ?? [];
+  const known = keys ?? keysAt(schema, path.slice(0, -1), value) ?? [];
   const near = suggest(key, known);
   const at = place ?? treeAt(tree, path).key ?? tree.place;
   const where = whereOf(at, path);

@@ -7,6 +7,7 @@ import { readEnvFiles } from "./env-files.ts";
 import { environmentTree, unknownVariables } from "./env.ts";
 import { flagsTree, type Override } from "./flags.ts";
 import { openLayers } from "./layers.ts";
+import { locate } from "./locate.ts";
 import { merge, prune, type Removed } from "./merge.ts";
 import { type Origins, originsOf } from "./origins.ts";
 import { defaultProfile } from "./profiles/index.ts";
@@ -48,6 +49,8 @@ export interface LoadedConfig {
   /** The files that were read. */
   readonly files: readonly string[];
   readonly warnings: readonly string[];
+  /** The same mistake, found later by its path alone, with its place in the text. */
+  locate(error: FettleError): FettleError;
 }
 
 /** Loads the effective configuration, or throws one FettleError that holds every mistake found. Reads at most one file. */
@@ -79,6 +82,7 @@ export function loadConfig(options: LoadOptions): LoadedConfig {
     files: [...(file === undefined ? [] : [resolve(cwd, file)]), ...sourced.files],
     fileEnv: sourced.variables,
     warnings: [...unknownVariables(known), ...crossed.warnings],
+    locate: (error) => locate(error, tree, secrets),
   };
 }
 

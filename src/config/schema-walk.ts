@@ -24,6 +24,53 @@ export function keysAt(root: z.ZodType, path: Path, value: unknown): readonly st
   return shapes.length === 0 ? undefined : [...new Set(shapes.flatMap((shape) => Object.keys(shape)))];
 }
 
+/**
+ * The member of the union at a path that a map most likely means: the one whose own keys (those that not every member has) it
+ * names, or nearly names. Undefined where there is no union, or nothing to go by.
+ */
+export function likelyMember(
+  root: z.ZodType,
+  path: Path,
+  value: unknown,
+  near: (word: string, words: readonly string[]) => string | undefined,
+): Member | undefined {
+  const parent = schemasAt(root, path.slice(0, -1), value);
+  const last = path.at(-1);
+  const unions = (last === undefined ? [root] : parent.flatMap((schema) => stepInto(definitionOf(schema), String(last)) ?? [])).flatMap(unionOf);
+  const members = (unions[0] ?? []).map((option) => keysOf(option));
+  const given = Object.keys(valueOf(value, path) ?? {});
+  const shared = (key: string) => members.every((keys) => keys.length === 0 || keys.includes(key));
+  const scored = members.map((keys, index) => {
+    const own = keys.filter((key) => !shared(key) || members.filter((one) => one.length > 0).length === 1);
+    const named = given.filter((key) => own.includes(key)).length;
+    const meant = given.some((key) => near(key, own) !== undefined);
+    return { index, keys, score: named > 0 ? named + 1 : meant ? 1 : 0 };
+  });
+  const [best] = scored.toSorted((a, b) => b.score - a.score);
+  return best && best.score > 0 ? best : undefined;
+}
+
+export interface Member {
+  /** Its place among the union's members. */
+  readonly index: number;
+  readonly keys: readonly string[];
+}
+
+/** The members of a union, whatever wraps it; a union of kinds is told apart by zod itself. */
+function unionOf(schema: z.ZodType): (readonly z.ZodType[])[] {
+  const definition = definitionOf(schema);
+  if (definition.innerType) return unionOf(definition.innerType);
+  if (definition.type === "pipe" && definition.in) return unionOf(definition.in);
+  return definition.options && !definition.discriminator ? [definition.options] : [];
+}
+
+const keysOf = (schema: z.ZodType): string[] => expand(schema, undefined).flatMap((one) => Object.keys(definitionOf(one).shape ?? {}));
+
+function valueOf(value: unknown, path: Path): object | undefined {
+  const found = path.reduce<unknown>((at, step) => (at as Record<string | number, unknown> | undefined)?.[step], value);
+  return typeof found === "object" && found !== null && !Array.isArray(found) ? found : undefined;
+}
+
 /** Is the value at this path a duration, which the program holds in milliseconds and a person writes with a unit? */
 export function isDurationAt(root: z.ZodType, path: Path, value: unknown): boolean {
   return schemasAt(root, path, value).some(isDuration);

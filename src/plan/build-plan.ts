@@ -3,6 +3,7 @@ import type { MachineFacts } from "../machine/facts.ts";
 import { checkDirectLogs } from "./direct-logs.ts";
 import { createDraft, type Draft } from "./draft.ts";
 import { planEngines } from "./engine-services.ts";
+import { checkFiles } from "./files.ts";
 import type { Launchers } from "./launch.ts";
 import { launchedEngines } from "./needs.ts";
 import { checkDependencies, startOrder } from "./order.ts";
@@ -36,6 +37,7 @@ export function buildPlan(config: Config, facts: MachineFacts, options: BuildOpt
   const services = orderPhases(draft, withoutForeign(draft, declared, engines), draft.phases);
   checkDependencies(services, leftOut(draft));
   checkDirectLogs(services);
+  checkFiles(services);
   checkPorts(listenersOf(draft, sources, engines));
   const plan: Plan = {
     profile: options.profile,
@@ -73,11 +75,11 @@ function listenersOf({ config }: Draft, { http }: Config["sources"], engines: re
   return [
     ...(config.health.enabled ? [{ what: "the health server", port: config.health.port, path: "health.port" }] : []),
     ...(http?.enabled ? [{ what: "the job API", port: http.port, path: "sources.http.port" }] : []),
-    ...launchedEngines(config).map(([name]) => ({
-      what: `the engine "${name}"`,
     ...(http?.enabled && http.healthPort !== "" && http.healthPort !== http.port
       ? [{ what: "/ping", port: http.healthPort, path: "sources.http.healthPort" }]
       : []),
+    ...launchedEngines(config).map(([name]) => ({
+      what: `the engine "${name}"`,
       port: Number(new URL(engines.find((engine) => engine.name === name)?.url ?? "").port),
       path: `engines.${name}.port`,
     })),

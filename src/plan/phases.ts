@@ -22,7 +22,10 @@ export function planPhases(phases: Readonly<Record<string, PhaseConfig>>): Plann
     };
   });
   // Throws when phases wait for each other.
-  startOrder(planned.map(({ name, after }) => ({ name, dependsOn: after.map((service) => ({ service, condition: "settled" })) })));
+  startOrder(
+    planned.map(({ name, after }) => ({ name, dependsOn: after.map((service) => ({ service, condition: "settled" })) })),
+    (name) => `phases.${name}.after`,
+  );
   return planned;
 }
 

@@ -72,6 +72,52 @@ test("check draws every mistake and ends with 2; --json gives them as a value", 
   assert.equal(fettle(["check", "nowhere.yaml"]).code, 2);
 });
 
+const impossible: readonly [what: string, yaml: string, code: string, place: string][] = [
+  ["a cycle", "services:\n  a: { command: [x], dependsOn: { b: ready } }\n  b:\n    command: [x]\n    dependsOn:\n      a: started\n", "plan.cycle", "2:35"],
+  [
+    "a cycle through phases",
+    "phases: { one: {}, two: {} }\nservices:\n  a: { phase: one, command: [x], dependsOn: { b: ready } }\n  b: { phase: two, command: [x] }\n",
+    "plan.cycle",
+    "3:47",
+  ],
+  ["phases in a circle", "phases:\n  one: { after: [two] }\n  two: { after: [one] }\n", "plan.cycle", "2:10"],
+  [
+    "a dependency that is off",
+    "services:\n  a: { command: [x], dependsOn: { b: ready } }\n  b: { command: [x], enabled: false }\n",
+    "plan.missing-dependency",
+    "2:35",
+  ],
+  [
+    "a copy's dependency that is off",
+    "services:\n  a: { command: [x], replicas: 2, dependsOn: { b: ready } }\n  b: { command: [x], enabled: false }\n",
+    "plan.missing-dependency",
+    "2:48",
+  ],
+  [
+    "a direct log that two write",
+    "services:\n  a: { command: [x], logFile: one.log }\n  b: { command: [x], logFile: one.log, log: direct }\n",
+    "config.invalid",
+    "3:40",
+  ],
+  ["a PID file that two write", "services:\n  a: { command: [x] }\n  b: { command: [x], pidFile: a.pid }\n", "config.invalid", "3:22"],
+];
+for (const [what, yaml, code, place] of impossible) {
+  test(`check finds ${what}, with its place`, () => {
+    write("impossible.yaml", yaml);
+    const { code: exit, out } = fettle(["check", "impossible.yaml", "--json"]);
+    const { errors } = JSON.parse(out) as { errors: { code: string; where: { file: string; line: number; column: number } }[] };
+    assert.deepEqual([exit, errors.map((one) => [one.code, `${one.where.line}:${one.where.column}`])], [2, [[code, place]]]);
+  });
+}
+
+test("check asks nothing of the machine: what this one lacks is no mistake of the file", () => {
+  write(
+    "elsewhere.yaml",
+    "sources: { runpod: { enabled: true } }\nservices: { h: { command: [x], onlyIfExists: /nope }, i: { command: [y], dependsOn: { h: ready }, replicas: gpu } }\n",
+  );
+  assert.equal(fettle(["check", "elsewhere.yaml"]).code, 0);
+});
+
 test("check --json of a valid file is ok and carries the warnings", () => {
   write("good.yaml", "extends: demo\n");
   const { code, out } = fettle(["check", "good.yaml", "--json"], { FETTLE_HTP_PORT: "1" });

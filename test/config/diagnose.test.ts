@@ -152,6 +152,30 @@ const crossed: [name: string, yaml: string, code: string, path: string][] = [
   ["a former phase that does not exist", "phases: { one: { after: [none] } }", "plan.unknown-phase", "phases.one.after.0"],
   ["a command and steps", "services: { s: { command: [x], steps: [{ directories: [/a] }] } }", "config.invalid", "services.s.steps"],
   ["a check of two things", "services: { s: { steps: [{ check: { exists: /a, tcp: 3 } }] } }", "config.invalid", "services.s.steps.0.check"],
+  [
+    "a step's misspelt kind",
+    "services: { s: { steps: [{ check: { exists: / } }, { directorys: [/a] }] } }",
+    "config.unknown-key",
+    "services.s.steps.1.directorys",
+  ],
+  ["a step's misspelt key", "services: { s: { steps: [{ write: { path: /a, blok: x } }] } }", "config.unknown-key", "services.s.steps.0.write.blok"],
+  ["a step's wrong value", "services: { s: { steps: [{ directories: /a }] } }", "config.invalid", "services.s.steps.0.directories"],
+  ["a step's wrong word", "services: { s: { steps: [{ directories: [/a], onFailure: wan }] } }", "config.invalid", "services.s.steps.0.onFailure"],
+  ["a step of nothing known", "services: { s: { steps: [{ foo: 1 }] } }", "config.invalid", "services.s.steps.0"],
+  [
+    "a condition's misspelt key",
+    "services: { t: { command: [x] }, s: { command: [x], dependsOn: { t: { logLin: x } } } }",
+    "config.unknown-key",
+    "services.s.dependsOn.t.logLin",
+  ],
+  ["what is no address to listen on", "health: { listen: 'not a host!' }", "config.invalid", "health.listen"],
+  [
+    "an address with a port",
+    "services: { s: { command: [x], readiness: { tcp: { host: '127.0.0.1:80', port: 80 } } } }",
+    "config.invalid",
+    "services.s.readiness.tcp.host",
+  ],
+  ["a URL without a scheme", "engines: { e: { kind: a1111, url: 'localhost:3000' } }", "config.invalid", "engines.e.url"],
   ["fettle's own name", "services: { worker: { command: [x] } }", "config.invalid", "services.worker"],
 ];
 
@@ -161,6 +185,22 @@ for (const [name, yaml, code, path] of crossed) {
     assert.deepEqual([found, where?.path], [code, path]);
   });
 }
+
+test("a step's mistake is named with the nearest key of the step that was meant", () => {
+  const hints = [
+    "{ directorys: [/a] }",
+    "{ directories: [/a], mod: '0700' }",
+    "{ check: { exists: / }, timeot: 3s }",
+    "{ links: [{ path: /a, to: /b }], onFoldr: keep }",
+  ].map((step) => refusal(() => loadText(`services: { s: { steps: [${step}] } }`)).hint);
+  assert.deepEqual(hints, ['Did you mean "directories"?', 'Did you mean "mode"?', 'Did you mean "timeout"?', 'Did you mean "onFolder"?']);
+});
+
+test("names and addresses of both kinds are hosts, and copies may count in them", () => {
+  for (const host of ["localhost", "0.0.0.0", "::", "::1", "my-host.local", "host_1", "10.0.0.{index}"])
+    assert.equal(loadText(`health: { listen: '${host}' }`).config.health.listen, host);
+  loadText("services: { s: { command: [x], replicas: 2, readiness: { http: 'http://127.0.0.1:{8188+index}/x' } } }");
+});
 
 test("port 0, a disabled engine and an engine elsewhere clash with nothing", () => {
   const yaml = "extends: demo\nengines: { a: { kind: a1111, port: 0 }, b: { kind: a1111, enabled: false }, c: { kind: a1111, url: 'http://127.0.0.1:3000' } }";

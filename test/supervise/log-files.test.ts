@@ -74,7 +74,11 @@ test("SIGUSR1: files that were moved away go on in new ones, no line lost, and a
   const path = join(rig.dir, "log/a.log");
   const { connectControl } = await import("../../src/control/client.ts");
   const control = connectControl(join(rig.dir, "run/control.sock"));
-  const lines = async () => (await Array.fromAsync(control.logs("a", {}))).join("").split("\n").filter(Boolean);
+  const lines = async () => {
+    const blocks: Buffer[] = [];
+    for await (const block of control.logs("a", {})) blocks.push(block);
+    return Buffer.concat(blocks).toString().split("\n").filter(Boolean);
+  };
   await quiet.order({ print: "quiet" });
   await a.order({ print: "one" });
   assert.deepEqual(await lines(), ["one"]);

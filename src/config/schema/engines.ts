@@ -1,13 +1,13 @@
 import { z } from "zod";
-import { argv, duration, flag, integer, port, word } from "./scalars.ts";
+import { argv, duration, flag, host, integer, port, url, word } from "./scalars.ts";
 import { engineLiveness } from "./process.ts";
 import { launched } from "./services.ts";
 
 const common = {
   ...launched,
-  url: word.optional().meta({ description: "Use an engine that already runs there instead of launching one." }),
+  url: url.optional().meta({ description: "Use an engine that already runs there instead of launching one." }),
   slots: integer(1, 64).default(1).meta({ description: "Jobs it may run at once." }),
-  host: word.default("127.0.0.1").meta({ description: "The address it listens on." }),
+  host: host.default("127.0.0.1").meta({ description: "The address it listens on." }),
   python: word.default("python3").meta({ description: "The Python that runs it: a name on the PATH, or a path." }),
   essential: flag.default(false).meta({ description: "Its end ends the container, with its exit code." }),
   extraArgs: argv.default([]).meta({ description: "Appended to its arguments; layers add to each other." }),

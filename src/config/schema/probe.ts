@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { argv, duration, integer, port, word } from "./scalars.ts";
+import { argv, duration, host, integer, port, url, word } from "./scalars.ts";
 
 const oneKind = "expected exactly one of http, tcp, exec, file, logLine and fd";
 
@@ -11,9 +11,9 @@ export const pattern = word
 /** How to ask whether a service is ready: exactly one of http, tcp, exec, file, logLine and fd, and its timing. */
 export const probe = z
   .strictObject({
-    http: word.optional().meta({ description: "A URL; any 2xx answer counts." }),
+    http: url.optional().meta({ description: "A URL; any 2xx answer counts." }),
     tcp: z
-      .strictObject({ host: word.default("127.0.0.1").meta({ description: "The address to connect to." }), port })
+      .strictObject({ host: host.default("127.0.0.1").meta({ description: "The address to connect to." }), port })
       .optional()
       .meta({ description: "A TCP port that accepts a connection." }),
     exec: argv.min(1, { error: "expected a program and its arguments" }).optional().meta({ description: "A command; exit code 0 counts." }),

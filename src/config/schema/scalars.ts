@@ -1,3 +1,4 @@
+import { isIP } from "node:net";
 import { z } from "zod";
 import { parseDuration } from "../../util/duration.ts";
 
@@ -83,6 +84,26 @@ const textError = { error: "expected text" };
 export const text = z.string(textError).max(65_536, { error: "expected at most 65536 characters" });
 /** Text that must not be empty: a path, an address, a program. */
 export const word = text.min(1, { error: "expected text that is not empty" });
+
+/** {index} and its like, which each copy of an entry gets filled in, stand for a digit. */
+const filledIn = (value: string): string => value.replace(/\{[\w+]+\}/g, "1");
+
+export const hostText = "expected a host name or an IP address, such as 127.0.0.1, without a scheme or a port";
+
+/** An address to listen on or connect to: a name, an IPv4 or an IPv6 address; no scheme, no port. */
+export const host = text.refine(isHost, { message: hostText });
+
+function isHost(value: string): boolean {
+  const filled = filledIn(value);
+  if (isIP(filled) !== 0) return true;
+  return filled.length <= 253 && !/^[\d.]+$/.test(filled) && filled.split(".").every((label) => /^(?!-)[\w-]{1,63}(?<!-)$/.test(label));
+}
+
+/** The address of something that is asked over HTTP. */
+export const url = text.refine((value) => /^https?:\/\//i.test(value) && URL.canParse(filledIn(value)), {
+  message: "expected a URL that begins with http:// or https://",
+});
+
 export const name = z.string().regex(/^[a-z][a-z0-9-]{0,62}$/, "expected lower-case letters, digits and dashes, starting with a letter");
 
 const variableName = z.string().regex(/^[^=\s]+$/, "expected a variable's name, without = and spaces");

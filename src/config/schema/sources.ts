@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { expectation } from "./services.ts";
-import { decimal, duration, flag, integer, port, sizeBytes, text, word } from "./scalars.ts";
+import { decimal, duration, flag, host, hostText, integer, port, sizeBytes, text, word } from "./scalars.ts";
 
 const takeWhen = (usual: "ready" | "always") =>
   z.enum(["ready", "always"]).default(usual).meta({ description: "Take jobs only while an engine is ready, or always and let them wait." });
@@ -81,7 +81,8 @@ export const webhook = z
 /** RunPod's endpoint shapes (/run, /runsync, /status, /stream, /health …) on a local port. */
 export const httpSource = z.strictObject({
   enabled: flag.default(true).meta({ description: "false: no job API." }),
-  listen: text
+  listen: z
+    .union([z.literal(""), host], { error: hostText })
     .default("127.0.0.1")
     .transform((address) => address || "127.0.0.1")
     .meta({ description: "The address it listens on; 0.0.0.0 opens it to other machines, then set apiKey. Empty: 127.0.0.1." }),

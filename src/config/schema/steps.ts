@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { duration, name, port, text, word } from "./scalars.ts";
+import { duration, name, port, text, url, word } from "./scalars.ts";
 
 const onFailure = z
   .enum(["fail", "continue", "warn"])
@@ -51,7 +51,7 @@ const check = z.strictObject({
       exists: word.optional().meta({ description: "A path that must exist." }),
       writable: word.optional().meta({ description: "A folder in which a file can be made." }),
       mounted: word.optional().meta({ description: "A folder that a volume is mounted on." }),
-      http: word.optional().meta({ description: "A URL; any 2xx answer counts." }),
+      http: url.optional().meta({ description: "A URL; any 2xx answer counts." }),
       tcp: port.optional().meta({ description: "A port on this machine that accepts a connection." }),
       service: name.optional().meta({ description: "A service that must be ready; one that does not run here by intent is skipped." }),
     })
