@@ -91,7 +91,7 @@ async function runSingle(run: Run, job: Job): Promise<number> {
   refuseManyFlags(request);
   const out = parseOut({ out: request.out, cwd: io.cwd, many: false });
   const places = new ImagePlaces(out, existingOf(run, out));
-  places.check();
+  places.check({ isOnly: true });
   using spinner = startSpinner(request.url === undefined ? "Starting the engine" : `Asking ${request.url}`, log);
   await using target = await open(run, { many: false, onWait: (text) => spinner.update(text) });
   const bootMs = Math.round(performance.now() - startedMs);

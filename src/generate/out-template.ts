@@ -29,6 +29,8 @@ export interface OutTemplate {
   readonly isFolder: boolean;
   /** The folder that no value can lead out of: what comes before the first word. */
   readonly base: string;
+  /** The path when it has no words: known before there is an image. */
+  readonly plainPath: string | undefined;
   has(word: Word): boolean;
   /** The absolute path of one image. */
   path(facts: NameFacts): string;
@@ -69,6 +71,7 @@ export function parseOut({ out, cwd, many }: OutOptions): OutTemplate {
     text,
     isFolder,
     base,
+    plainPath: isPlain ? resolve(cwd, first) : undefined,
     has: (word) => used.has(word),
     path(facts) {
       const values = valuesOf(facts);

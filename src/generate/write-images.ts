@@ -79,7 +79,9 @@ export class ImagePlaces {
   }
 
   /** Throws when images cannot be written there: better known before minutes of work. Makes nothing, for the work may fail. */
-  check(): void {
+  check({ isOnly = false }: { isOnly?: boolean } = {}): void {
+    const plain = isOnly ? this.#out.plainPath : undefined;
+    if (plain !== undefined && this.#existing === "fail" && existsSync(plain)) throw isThere(plain);
     let dir = this.#out.base;
     while (!existsSync(dir)) dir = dirname(dir);
     if (!statSync(dir).isDirectory()) throw cannotWrite(this.#out.base, `${dir} is not a folder`);
