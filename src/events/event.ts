@@ -88,6 +88,10 @@ export type FettleEvent =
     })
   /** The worker asks for a restart of the engine's service: it is dead to jobs, whatever its probes say. */
   | { readonly type: "worker.restarts-engine"; readonly engine: string; readonly cause: string }
+  /** A job's result has arrived where its webhook leads. `host` never holds credentials. */
+  | (JobEvent & { readonly type: "webhook.sent"; readonly host: string; readonly tries: number })
+  /** `retryInMs` 0: it was given up. */
+  | (JobEvent & { readonly type: "webhook.failed"; readonly host: string; readonly tries: number; readonly reason: string; readonly retryInMs: number })
   | { readonly type: "source.failed"; readonly source: string; readonly message: string; readonly retryInMs: number };
 
 /** An event as observers see it: `seq` counts from 1 without gaps, `atMs` is monotonic since the process began, `time` is the wall clock (ISO). */

@@ -41,6 +41,7 @@ const schema = `
     jobKey INTEGER PRIMARY KEY REFERENCES job (key),
     messageId TEXT NOT NULL,
     url TEXT NOT NULL,
+    host TEXT NOT NULL,
     tries INTEGER NOT NULL DEFAULT 0,
     refusals INTEGER NOT NULL DEFAULT 0,
     firstAt INTEGER,

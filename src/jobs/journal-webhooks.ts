@@ -7,6 +7,8 @@ export interface DueWebhook {
   /** The same in each try, so that the receiver can tell a repeat from a second message. */
   readonly messageId: string;
   readonly url: string;
+  /** Name and port, without credentials. */
+  readonly host: string;
   readonly tries: number;
   /** Tries that the receiver itself turned down. */
   readonly refusals: number;
@@ -16,6 +18,8 @@ export interface DueWebhook {
   readonly source: string;
   readonly id: string;
 }
+
+const columns = "jobKey, messageId, url, host, tries, refusals, firstAt, source, id";
 
 /**
  * The outbox of webhooks, beside the jobs in one database: a webhook is written together with its job's acceptance, is due from the
@@ -31,22 +35,24 @@ export class JournalWebhooks {
 
   /** The job's webhook, begun anew under a new message id. Part of the caller's transaction. */
   put(jobKey: number, url: string): void {
-    this.#prepare("INSERT OR REPLACE INTO webhook (jobKey, messageId, url) VALUES (?, ?, ?)").run(jobKey, `msg_${randomUUID()}`, url);
+    const host = URL.canParse(url) ? new URL(url).host : "";
+    this.#prepare("INSERT OR REPLACE INTO webhook (jobKey, messageId, url, host) VALUES (?, ?, ?, ?)").run(jobKey, `msg_${randomUUID()}`, url, host);
   }
 
-  /** What may be sent now, the longest due first. */
-  due(now: number, most: number): readonly DueWebhook[] {
+  /** What may be sent now, the longest due first; nothing to hosts in `without`. */
+  due(now: number, most: number, { without = [] }: { without?: readonly string[] } = {}): readonly DueWebhook[] {
     return this.#prepare(
-      `SELECT jobKey, messageId, url, tries, refusals, firstAt, source, id FROM webhook JOIN job ON job.key = jobKey
-        WHERE job.status IS NOT NULL AND nextAt <= ? ORDER BY nextAt, jobKey LIMIT ?`,
+      `SELECT ${columns} FROM webhook JOIN job ON job.key = jobKey
+        WHERE job.status IS NOT NULL AND nextAt <= ? AND host NOT IN (SELECT value FROM json_each(?)) ORDER BY nextAt, jobKey LIMIT ?`,
     )
-      .all(now, most)
+      .all(now, JSON.stringify(without), most)
       .map((row) => ({ ...row }) as unknown as DueWebhook);
   }
 
   /** When the next one is due; undefined when none waits. */
-  nextAt(): number | undefined {
-    const at = this.#prepare("SELECT min(nextAt) AS at FROM webhook JOIN job ON job.key = jobKey WHERE job.status IS NOT NULL").get()?.["at"];
+  nextAt({ without = [] }: { without?: readonly string[] } = {}): number | undefined {
+    const waiting = "webhook JOIN job ON job.key = jobKey WHERE job.status IS NOT NULL AND host NOT IN (SELECT value FROM json_each(?))";
+    const at = this.#prepare(`SELECT min(nextAt) AS at FROM ${waiting}`).get(JSON.stringify(without))?.["at"];
     return typeof at === "number" ? at : undefined;
   }
 
@@ -65,7 +71,7 @@ export class JournalWebhooks {
   /** The oldest ones, whose results together take more than `maxBytes` of the disk while they wait. */
   beyond(maxBytes: number): readonly DueWebhook[] {
     return this.#prepare(
-      `SELECT * FROM (SELECT jobKey, messageId, url, tries, refusals, firstAt, source, id, sum(sizeBytes) OVER (ORDER BY finishedAt DESC, key DESC) AS total
+      `SELECT * FROM (SELECT ${columns}, sum(sizeBytes) OVER (ORDER BY finishedAt DESC, key DESC) AS total
         FROM webhook JOIN job ON job.key = jobKey WHERE job.status IS NOT NULL) WHERE total > ?`,
     )
       .all(maxBytes)

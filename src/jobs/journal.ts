@@ -252,9 +252,10 @@ export class Journal {
     return true;
   }
 
-  /** All or nothing, and one wait for the disk; `work` must not wait for anything. */
+  /** All or nothing, and on disk when it returns, with one wait for it; `work` must not wait for anything. */
   transaction<T>(work: () => T): T {
     if (this.#inTransaction) return work();
+    this.#sync(true);
     this.#database.exec("BEGIN");
     this.#inTransaction = true;
     try {

@@ -16,6 +16,8 @@ interface Member {
   /** A former life of this worker, or a connection that broke, may have left a job running on it. */
   unsettled: boolean;
   asking: boolean;
+  /** Its service crash-loops or was given up: only somebody's help brings it back. */
+  dead: boolean;
   /** Raised by each restart and each new process: what happened in a former life of the engine asks for no further restart. */
   life: number;
 }
@@ -47,7 +49,7 @@ export class Readiness {
   /** `ready` is what the supervisor's snapshot says of the service; `unsettled` engines are settled before their first job. */
   add(engine: Engine, planned: PlannedEngine, { ready, unsettled }: { ready: boolean; unsettled: boolean }): void {
     const external = planned.service === undefined;
-    const member: Member = { engine, planned, up: external || ready, doubted: external, unsettled, asking: false, life: 0 };
+    const member: Member = { engine, planned, up: external || ready, doubted: external, unsettled, asking: false, dead: false, life: 0 };
     this.#members.set(engine.name, member);
     this.#parts.pool.add(engine);
     this.#update(member);
@@ -57,6 +59,7 @@ export class Readiness {
     if (!("service" in event)) return;
     for (const member of this.#members.values()) {
       if (member.planned.service !== event.service) continue;
+      member.dead = isDead(event.type) ?? member.dead;
       if (event.type === "service.ready") {
         member.up = true;
         member.doubted = false;
@@ -68,6 +71,11 @@ export class Readiness {
       else continue;
       this.#update(member);
     }
+  }
+
+  /** No engine will run a job again without somebody's help. */
+  get areAllDead(): boolean {
+    return this.#members.size > 0 && [...this.#members.values()].every(({ dead }) => dead);
   }
 
   /** What the supervisor says now, after its events were not followed for a while. */
@@ -178,4 +186,10 @@ export class Readiness {
       return false;
     }
   }
+}
+
+/** Undefined: the event says nothing about that. */
+function isDead(type: StampedEvent["type"]): boolean | undefined {
+  if (type === "service.crash-looping" || type === "service.given-up") return true;
+  return type === "service.spawned" || type === "service.ready" ? false : undefined;
 }

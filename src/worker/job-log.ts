@@ -27,6 +27,13 @@ export function logJobs(log: Log, { milestones = false }: { milestones?: boolean
         return log.debug(`result delivered ${formatDuration(event.totalMs)} after the job came`, { ...about, status: event.status, points: event.points });
       case "worker.restarts-engine":
         return log.warn(`Asks for a restart of engine ${event.engine}: ${event.cause}.`, about);
+      case "webhook.sent":
+        return log.debug(`webhook delivered to ${event.host}`, about);
+      case "webhook.failed":
+        return log.warn(
+          `Cannot deliver the webhook to ${event.host}: ${event.reason}. ${event.retryInMs > 0 ? `Next try in ${formatDuration(event.retryInMs)}.` : "It is given up."}`,
+          about,
+        );
       case "source.failed":
         return log.warn(event.retryInMs > 0 ? `${event.message} Next try in ${formatDuration(event.retryInMs)}.` : event.message, {
           event: event.type,

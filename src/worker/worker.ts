@@ -10,11 +10,12 @@ import { EventBus } from "../events/bus.ts";
 import type { FettleEvent, StampedEvent } from "../events/event.ts";
 import { EnginePulse } from "../jobs/engine-pulse.ts";
 import { Finisher } from "../jobs/finisher.ts";
+import { JobFeed } from "../jobs/job-feed.ts";
 import { prepareJournalPlace } from "../jobs/journal-place.ts";
 import { Journal, type JournalRow } from "../jobs/journal.ts";
 import { Pool } from "../jobs/pool.ts";
 import { Readiness } from "../jobs/readiness.ts";
-import { prepareUntouched } from "../jobs/prepare/prepare.ts";
+import { createPreparer } from "../jobs/prepare/create-prepare.ts";
 import type { OutputStep } from "../jobs/run-job.ts";
 import { SourceLoop } from "../jobs/source-loop.ts";
 import type { Source } from "../jobs/source.ts";
@@ -51,14 +52,19 @@ type ServeConfig = NonNullable<WorkerSettings["sources"]["http"]>;
 export async function runWorker(options: WorkerOptions): Promise<number> {
   const { control, settings, snapshot, log } = options;
   const drain = planDrain(settings.stopBudgetMs);
-  const onStop = () => drain.begin();
+  const onStop = () => {
+    drain.begin();
+    process.once("SIGTERM", drain.hasten);
+  };
   options.stop.addEventListener("abort", onStop, { once: true });
   if (options.stop.aborted) onStop();
 
   const bus = new EventBus({ keep: 100 });
   const emit = (event: FettleEvent) => void bus.emit(event);
   const reporter = createReporter(control, bus);
-  bus.observe(logJobs(log));
+  bus.observe(logJobs(log, { milestones: Boolean(settings.sources.runpod?.endpointId) }));
+  const feed = new JobFeed();
+  bus.observe(feed.observe);
 
   const place = prepareJournalPlace(settings.stateDir);
   if (place.warning) log.warn(`${place.warning.message} ${place.warning.hint}`);
@@ -99,10 +105,26 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       .catch((error: unknown) => log.error(`Cannot ask the supervisor to end: ${String(error)}.`))
       .then(() => drain.begin());
   };
-  const listen = async (desk: JobDesk) => await serveJobs(desk, { config: settings.sources.http as ServeConfig, emit, exit: drain.exit });
+  const listen = async (desk: JobDesk) => await serveJobs(desk, { config: settings.sources.http as ServeConfig, feed, emit, exit: drain.exit });
+  const preparer = createPreparer(
+    settings.jobs,
+    settings.engines.map(({ kind }) => kind),
+  );
   const sources = createSources({
-    ...{ settings, journal, finisher, pool, log, emit, listen, end, endContainer, pulse },
+    settings,
+    check: preparer.check,
+    journal,
+    finisher,
+    pool,
+    log,
+    emit,
+    listen,
+    end,
+    endContainer,
+    pulse,
     checkFitness: fitnessFor(options),
+    feed,
+    areEnginesDead: () => readiness.areAllDead,
   });
   emit({ type: "worker.started", pid: process.pid, sources: sources.map(({ name }) => name) });
   const followers = {
@@ -122,7 +144,8 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   });
 
   const parts = {
-    prepare: prepareUntouched,
+    prepare: preparer.prepare,
+    fetchesInputs: preparer.fetches,
     journal,
     pool,
     readiness,
@@ -164,6 +187,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     finisher.close();
     journal.close();
     options.stop.removeEventListener("abort", onStop);
+    process.off("SIGTERM", drain.hasten);
   }
   return exitCode;
 }

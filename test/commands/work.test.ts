@@ -93,7 +93,7 @@ test("kill -9 of the worker in mid-job: the engine stays, the worker returns, no
   const { prompts } = await engine.stats();
   assert.deepEqual(prompts, { first: { started: 2, finished: 2 }, h1: { started: 1, finished: 1 }, h2: { started: 1, finished: 1 } });
   const again = await fettle.untilLog(/Jobs are taken at (\S+)[\s\S]*Jobs are taken at (\S+)/);
-  for (const id of ["h1", "h2"]) assert.equal((await ask(`${again[2]}/runsync`, { id, input: {} }))["status"], "COMPLETED");
+  for (const id of ["h1", "h2"]) assert.equal((await ask(`${again[2]}/runsync`, { id, input: { prompt: id } }))["status"], "COMPLETED");
   assert.equal(await fettle.stop(), 0);
   assert.deepEqual(platform.violations, []);
 });

@@ -1,51 +1,27 @@
 import { randomUUID } from "node:crypto";
+import { rmSync } from "node:fs";
 import type { HttpSourceConfig } from "../../config/schema/sources.ts";
+import type { Progress } from "../../engines/engine.ts";
 import { reasonOf } from "../../errors/fettle-error.ts";
-import { createDeferred, type Deferred } from "../../util/deferred.ts";
 import { pause } from "../../util/pause.ts";
 import { type Envelope, type EnvelopeLimits, parseEnvelope } from "../envelope.ts";
 import type { Failure, Finisher } from "../finisher.ts";
-import type { JobInput } from "../job.ts";
+import type { JobFeed } from "../job-feed.ts";
+import type { JobFault, JobInput } from "../job.ts";
 import type { Journal, JournalRow } from "../journal.ts";
 import type { Pool } from "../pool.ts";
 import { jobOf } from "../source-loop.ts";
 import type { Delivery, Lease, Source } from "../source.ts";
-import type { TerminalResult, TerminalStatus } from "../terminal-result.ts";
+import type { TerminalResult } from "../terminal-result.ts";
+import type { WebhookOutbox } from "../webhooks/outbox.ts";
+import { webhookFault, webhookOf } from "../webhooks/webhook-url.ts";
+import type { JobCounts, JobDesk, JobView, Listening, StreamPart, Submission } from "./http-desk.ts";
+import { fingerprintOf } from "./http-identity.ts";
+import { Pace } from "./http-pace.ts";
+import { HttpQueue, type Live } from "./http-queue.ts";
+import { HttpStreams } from "./http-stream.ts";
 
-/** What a caller can learn of a job at any time. */
-export interface JobView {
-  readonly id: string;
-  readonly status: "IN_QUEUE" | "IN_PROGRESS" | TerminalStatus;
-  readonly result?: TerminalResult;
-  /** Executions beyond the first. */
-  readonly retries: number;
-  readonly ageMs: number;
-}
-
-export type Submission = { readonly type: "accepted"; readonly view: JobView } | { readonly type: "refused"; readonly failure: Failure };
-
-/** What the job API may do; the server knows nothing else of jobs. */
-export interface JobDesk {
-  /** Reads an envelope by the configured limits. */
-  read(text: string): Envelope;
-  /** Accepts the job, durably; the same id again gives the job that is there. */
-  submit(envelope: Envelope & { type: "job" }, text: string): Submission;
-  view(id: string): JobView | undefined;
-  /** Resolves with the view when the job has ended or `waitMs` is over. */
-  wait(id: string, waitMs: number, options: { signal: AbortSignal }): Promise<JobView | undefined>;
-  cancel(id: string): JobView | undefined;
-  counts(): JobCounts;
-}
-
-export interface JobCounts {
-  readonly jobs: { readonly completed: number; readonly failed: number; readonly inProgress: number; readonly inQueue: number; readonly retried: number };
-  readonly engines: { readonly ready: number; readonly busy: number; readonly total: number };
-}
-
-export interface Listening {
-  readonly url: string;
-  close(): Promise<void>;
-}
+export type { JobCounts, JobDesk, JobView, Listening, StreamPart, Submission } from "./http-desk.ts";
 
 export interface HttpSourceParts {
   readonly config: HttpSourceConfig;
@@ -53,27 +29,22 @@ export interface HttpSourceParts {
   readonly journal: Journal;
   readonly finisher: Finisher;
   readonly pool: Pool;
+  readonly feed: JobFeed;
+  readonly outbox: WebhookOutbox;
+  readonly log: { warn(message: string, fields?: Record<string, unknown>): void };
+  /** No engine will run a job again without somebody's help. */
+  readonly areEnginesDead: () => boolean;
+  /** What is wrong with a job, where that can be seen before it is accepted. */
+  readonly check?: ((job: Pick<JobInput, "input" | "extra">) => JobFault | undefined) | undefined;
   /** Puts the desk on the network. */
   readonly listen: (desk: JobDesk) => Promise<Listening>;
 }
 
-interface Live {
-  readonly key: number;
-  readonly id: string;
-  readonly bytes: number;
-  readonly controller: AbortController;
-  /** Resolved at the job's end, or when it is given back to the journal. */
-  readonly settled: Deferred<void>;
-  leased: boolean;
-}
+/** Jobs cancelled in one write to the journal. */
+const purgedAtOnce = 20;
+const cancelled: Failure = { code: "job.cancelled", message: "The job was cancelled by its caller." };
 
-/** Inputs waiting in the journal may take this much disk together. */
-const maxWaitingBytes = 1_000_000_000;
-
-/**
- * RunPod's endpoint shapes on a local port. A job is journalled before its caller gets an answer; inputs wait in the journal,
- * memory holds only ids.
- */
+/** RunPod's endpoint shapes on a local port. A job is journalled before its caller gets an answer; memory holds only ids. */
 export class HttpSource implements Source, JobDesk {
   readonly name = "http";
   readonly takeWhen: "ready" | "always";
@@ -81,10 +52,10 @@ export class HttpSource implements Source, JobDesk {
   readonly canRelease = true;
   readonly onRepeat = "deliver";
   readonly #parts: HttpSourceParts;
-  readonly #live = new Map<string, Live>();
-  readonly #queue: Live[] = [];
-  #waitingBytes = 0;
-  #arrived: (() => void) | undefined;
+  readonly #queue: HttpQueue;
+  readonly #streams: HttpStreams;
+  readonly #leases = new WeakMap<Lease, Live>();
+  readonly #pace = new Pace();
   #stopping = false;
   #listening: Listening | undefined;
   readonly #ended = { completed: 0, failed: 0, retried: 0 };
@@ -93,6 +64,8 @@ export class HttpSource implements Source, JobDesk {
     this.#parts = parts;
     this.takeWhen = parts.config.takeWhen;
     this.concurrency = parts.config.concurrency;
+    this.#queue = new HttpQueue(parts.config.maxQueue);
+    this.#streams = new HttpStreams((key) => parts.journal.streamPath(key));
   }
 
   get url(): string | undefined {
@@ -100,53 +73,71 @@ export class HttpSource implements Source, JobDesk {
   }
 
   async open({ signal }: { signal: AbortSignal }): Promise<void> {
+    this.#parts.outbox.open();
     this.#listening = await this.#parts.listen(this);
     signal.addEventListener("abort", () => this.#stop(), { once: true });
   }
 
   restore(rows: readonly JournalRow[]): void {
-    for (const row of rows) this.#enqueue(row, 0);
+    for (const row of rows) {
+      // What runs again streams again, from its beginning.
+      if (row.status === null) rmSync(this.#parts.journal.streamPath(row.key), { force: true });
+      this.#queue.add(row);
+    }
   }
 
   async lease({ signal }: { signal: AbortSignal }): Promise<Lease | null> {
-    for (;;) {
-      if (signal.aborted) return null;
-      const live = this.#queue.shift();
-      if (live) return this.#leaseOf(live);
-      await new Promise<void>((resolve) => {
-        const done = () => {
-          this.#arrived = undefined;
-          signal.removeEventListener("abort", done);
-          resolve();
-        };
-        this.#arrived = done;
-        signal.addEventListener("abort", done, { once: true });
-      });
-    }
+    const live = await this.#queue.next({ signal });
+    if (!live) return null;
+    const { journal } = this.#parts;
+    const row = journal.find(this.name, live.id);
+    const job = row ? jobOf(row, journal.envelope(live.key)) : { id: live.id, source: this.name, input: null, extra: {}, receivedAt: Date.now() };
+    const lease = { job, signal: live.controller.signal, key: live.key };
+    this.#leases.set(lease, live);
+    return lease;
   }
 
   adopt(job: JobInput): Lease {
     return { job, signal: new AbortController().signal };
   }
 
-  /** Callers come for their result; it is theirs as soon as it is in the journal. */
-  async deliver({ job }: Lease, result: TerminalResult): Promise<Delivery> {
+  progress(lease: Lease, progress: Progress): void {
+    const live = this.#leases.get(lease);
+    if (!live) return;
+    const { preview: _preview, ...rest } = progress;
+    live.progress = { ...live.progress, ...rest };
+    this.#parts.feed.progress(live.id, this.name, progress);
+  }
+
+  wantsPreviews(lease: Lease): boolean {
+    return this.#parts.feed.wantsPreviews(lease.job.id);
+  }
+
+  async partial(lease: Lease, value: unknown): Promise<void> {
+    const live = this.#leases.get(lease);
+    if (live && !(await this.#streams.append(live.key, value))) {
+      this.#parts.log.warn("It yields more than /stream can keep; further pieces are only in its result.", { job: live.id });
+    }
+  }
+
+  /** Callers come for their result; it is theirs as soon as it is in the journal. A webhook takes it to them. */
+  async deliver(lease: Lease, result: TerminalResult): Promise<Delivery> {
     this.#ended[result.status === "COMPLETED" ? "completed" : "failed"] += 1;
-    const live = this.#live.get(job.id);
-    this.#live.delete(job.id);
-    this.#ended.retried += Math.max(0, (this.#parts.journal.find(this.name, job.id)?.attempts ?? 0) - 1);
-    live?.settled.resolve();
+    this.#ended.retried += Math.max(0, (this.#parts.journal.find(this.name, lease.job.id)?.attempts ?? 0) - 1);
+    this.#pace.finished(result.executionMs);
+    const live = this.#leases.get(lease);
+    if (live) this.#settle(live);
     return { type: "delivered" };
   }
 
   /** It stays in the journal for the next life. */
-  async release({ job }: Lease): Promise<boolean> {
-    this.#live.get(job.id)?.settled.resolve();
+  async release(lease: Lease): Promise<boolean> {
+    this.#leases.get(lease)?.settled.resolve();
     return true;
   }
 
   async close(): Promise<void> {
-    await this.#listening?.close();
+    await Promise.all([this.#listening?.close(), this.#parts.outbox.close()]);
   }
 
   read(text: string): Envelope {
@@ -154,40 +145,46 @@ export class HttpSource implements Source, JobDesk {
   }
 
   submit(envelope: Envelope & { type: "job" }, text: string): Submission {
-    const known = envelope.id === undefined ? undefined : this.view(envelope.id);
-    if (known) return { type: "accepted", view: known };
-    const refusal = this.#refusal(text.length);
-    if (refusal) return { type: "refused", failure: refusal };
+    const fingerprint = envelope.id === undefined ? undefined : fingerprintOf(envelope);
+    const known = envelope.id === undefined ? undefined : this.#parts.journal.find(this.name, envelope.id);
+    if (known) return this.#known(known, fingerprint);
+    const fault = webhookFault(envelope.extra["webhook"], this.#parts.config.webhook);
+    if (fault) return { type: "refused", kind: "invalid", path: "webhook", failure: { code: "job.invalid", message: fault } };
+    const wrong = this.#parts.check?.(envelope);
+    if (wrong) return { type: "refused", kind: "invalid", ...(wrong.path !== undefined && { path: wrong.path }), failure: wrong };
+    const refused = this.#refusal(text.length);
+    if (refused) return refused;
     const job = { source: this.name, id: envelope.id ?? randomUUID(), receivedAt: Date.now() };
     try {
-      const { row } = this.#parts.journal.accept(job, text, { isPromised: true });
-      this.#enqueue(row, text.length);
-      return { type: "accepted", view: { id: job.id, status: "IN_QUEUE", retries: 0, ageMs: 0 } };
+      const webhook = webhookOf(envelope.extra["webhook"], this.#parts.config.webhook);
+      const { row } = this.#parts.journal.accept(job, text, { isPromised: true, keepsInput: true, fingerprint, webhook });
+      return this.#enqueue(row);
     } catch (error) {
-      return {
-        type: "refused",
-        failure: { code: "result.cannot-store", message: `Cannot accept the job: the journal cannot be written (${reasonOf(error)}).` },
-      };
+      return this.#notWritten(error);
     }
   }
 
   view(id: string): JobView | undefined {
-    const row = this.#parts.journal.find(this.name, id);
+    const { journal } = this.#parts;
+    const row = journal.find(this.name, id);
     if (!row) return undefined;
-    const common = { id, retries: Math.max(0, row.attempts - 1), ageMs: Date.now() - row.receivedAt };
-    const result = this.#parts.journal.resultOf(row);
+    const record = row.record === null ? {} : { record: row.record };
+    const common = { id, retries: Math.max(0, row.attempts - 1), ageMs: Date.now() - row.receivedAt, ...record };
+    const result = journal.resultOf(row);
     if (result) {
-      this.#parts.journal.hasBody(row);
+      journal.hasBody(row);
       return { ...common, status: result.status, result };
     }
+    const live = this.#queue.find(id);
     // The engine may take a while to let go; to its caller the job is over.
-    if (this.#live.get(id)?.controller.signal.aborted) return { ...common, status: "CANCELLED" };
-    return { ...common, status: row.state === "running" ? "IN_PROGRESS" : "IN_QUEUE" };
+    if (live?.controller.signal.aborted) return { ...common, status: "CANCELLED" };
+    if (row.state !== "running") return { ...common, status: "IN_QUEUE" };
+    return { ...common, status: "IN_PROGRESS", ...(live?.progress && { progress: live.progress }) };
   }
 
   async wait(id: string, waitMs: number, { signal }: { signal: AbortSignal }): Promise<JobView | undefined> {
-    const live = this.#live.get(id);
-    if (live && !this.#isGivenBack(live)) {
+    const live = this.#queue.find(id);
+    if (live && !(this.#stopping && !live.leased)) {
       const enough = new AbortController();
       await Promise.race([live.settled.promise, pause(waitMs, { signal: AbortSignal.any([signal, enough.signal]) })]);
       enough.abort();
@@ -195,62 +192,122 @@ export class HttpSource implements Source, JobDesk {
     return this.view(id);
   }
 
+  async stream(id: string): Promise<StreamPart | undefined> {
+    // Looked at before the pieces are: a final status then means that these were the last.
+    const view = this.view(id);
+    const row = this.#parts.journal.find(this.name, id);
+    return view && row && { view, chunks: await this.#streams.take(row.key) };
+  }
+
   cancel(id: string): JobView | undefined {
-    const live = this.#live.get(id);
+    const live = this.#queue.find(id);
     if (live?.leased) live.controller.abort();
-    else if (live) this.#cancelWaiting(live);
+    else if (live) this.#cancelWaiting([live]);
     return this.view(id);
   }
 
+  retry(id: string): Submission | undefined {
+    const { journal, config } = this.#parts;
+    const row = journal.find(this.name, id);
+    if (!row) return undefined;
+    const refuse = (code: "job.not-finished" | "job.input-gone", reason: string): Submission => {
+      return { type: "refused", kind: "conflict", failure: { code, message: `Cannot run job ${id} again: ${reason}.` } };
+    };
+    if (row.state !== "delivered" || this.#queue.find(id)) return refuse("job.not-finished", "it has not ended yet");
+    const refused = this.#refusal(row.inputBytes);
+    if (refused) return refused;
+    try {
+      const text = journal.envelope(row.key);
+      const webhook = text === undefined ? undefined : webhookOf(jobOf(row, text).extra["webhook"], config.webhook);
+      if (!journal.repeat(row.key, Date.now(), { webhook })) return refuse("job.input-gone", "its input is not kept any more");
+      return this.#enqueue(row);
+    } catch (error) {
+      return this.#notWritten(error);
+    }
+  }
+
+  async purge(): Promise<number> {
+    let removed = 0;
+    const all = this.#queue.allWaiting();
+    for (let at = 0; at < all.length; at += purgedAtOnce) {
+      const still = all.slice(at, at + purgedAtOnce).filter((live) => !live.leased && this.#queue.find(live.id) === live);
+      this.#cancelWaiting(still);
+      removed += still.length;
+      await pause(0);
+    }
+    return removed;
+  }
+
   counts(): JobCounts {
-    const inProgress = [...this.#live.values()].filter(({ leased }) => leased).length;
-    return { jobs: { ...this.#ended, inProgress, inQueue: this.#queue.length }, engines: this.#parts.pool.counts() };
+    return { jobs: { ...this.#ended, inProgress: this.#queue.running, inQueue: this.#queue.waiting }, engines: this.#parts.pool.counts() };
   }
 
-  #refusal(bytes: number): Failure | undefined {
-    if (this.#stopping) return { code: "job.shutting-down", message: "Cannot accept the job: fettle is shutting down." };
-    if (this.#queue.length >= this.#parts.config.maxQueue || this.#waitingBytes + bytes > maxWaitingBytes) {
-      return { code: "job.queue-full", message: `Cannot accept the job: ${this.#queue.length} jobs are waiting already.` };
+  fitness(): "ready" | "starting" | "dead" {
+    if (this.#stopping) return "dead";
+    if (this.#parts.pool.isAnyReady) return "ready";
+    return this.#parts.areEnginesDead() ? "dead" : "starting";
+  }
+
+  /** The id is taken: by the same job, or by another one. Without a fingerprint nobody can tell, and it counts as the same. */
+  #known(row: JournalRow, fingerprint: string | undefined): Submission {
+    const view = this.view(row.id);
+    if (view && (row.fingerprint === null || row.fingerprint === fingerprint)) return { type: "accepted", view };
+    const message = `Cannot accept the job: the id ${row.id.slice(0, 80)} belongs to a job with another body.`;
+    return { type: "refused", kind: "conflict", path: "id", failure: { code: "job.id-reused", message } };
+  }
+
+  #refusal(bytes: number): (Submission & { type: "refused" }) | undefined {
+    if (this.#stopping) {
+      return {
+        type: "refused",
+        kind: "busy",
+        retryAfterSeconds: 5,
+        failure: { code: "job.shutting-down", message: "Cannot accept the job: fettle is shutting down." },
+      };
     }
-    return undefined;
+    if (this.#queue.hasRoomFor(bytes)) return undefined;
+    const message = `Cannot accept the job: ${this.#queue.waiting} jobs are waiting already.`;
+    return {
+      type: "refused",
+      kind: "busy",
+      retryAfterSeconds: this.#pace.retryAfterSeconds(this.#queue.running),
+      failure: { code: "job.queue-full", message },
+    };
   }
 
-  #enqueue(row: JournalRow, bytes: number): void {
-    const live: Live = { key: row.key, id: row.id, bytes, controller: new AbortController(), settled: createDeferred(), leased: false };
-    this.#live.set(row.id, live);
-    this.#queue.push(live);
-    this.#waitingBytes += bytes;
-    this.#arrived?.();
+  #notWritten(error: unknown): Submission {
+    const message = `Cannot accept the job: the journal cannot be written (${reasonOf(error)}).`;
+    return { type: "refused", kind: "busy", retryAfterSeconds: 30, failure: { code: "result.cannot-store", message } };
   }
 
-  #leaseOf(live: Live): Lease {
-    const { journal } = this.#parts;
-    live.leased = true;
-    this.#waitingBytes -= live.bytes;
-    const row = journal.find(this.name, live.id);
-    const job = row ? jobOf(row, journal.envelope(live.key)) : { id: live.id, source: this.name, input: null, extra: {}, receivedAt: Date.now() };
-    return { job, signal: live.controller.signal, key: live.key };
+  #enqueue(row: JournalRow): Submission {
+    this.#queue.add(row);
+    this.#parts.feed.queued(row.id, this.name);
+    return { type: "accepted", view: { id: row.id, status: "IN_QUEUE", retries: 0, ageMs: 0 } };
   }
 
-  #cancelWaiting(live: Live): void {
-    this.#queue.splice(this.#queue.indexOf(live), 1);
-    this.#waitingBytes -= live.bytes;
-    const row = this.#parts.journal.find(this.name, live.id);
-    this.#live.delete(live.id);
-    if (row) {
-      this.#parts.finisher.fail(row, { code: "job.cancelled", message: "The job was cancelled by its caller." });
-      this.#parts.finisher.acknowledge(row);
-    }
-    live.settled.resolve();
+  #cancelWaiting(jobs: readonly Live[]): void {
+    const { journal, finisher } = this.#parts;
+    const rows = jobs.flatMap(({ id }) => journal.find(this.name, id) ?? []);
+    journal.transaction(() => {
+      for (const row of rows) {
+        if (row.status === null) finisher.fail(row, cancelled);
+        finisher.acknowledge(row);
+      }
+    });
+    this.#ended.failed += rows.length;
+    for (const live of jobs) this.#settle(live);
+  }
+
+  #settle(live: Live): void {
+    this.#streams.forget(live.key);
+    this.#queue.remove(live);
+    this.#parts.outbox.look();
   }
 
   /** Callers whose job will not be begun in this life are told so; running jobs may still end. */
   #stop(): void {
     this.#stopping = true;
-    for (const live of this.#queue) live.settled.resolve();
-  }
-
-  #isGivenBack(live: Live): boolean {
-    return this.#stopping && !live.leased;
+    for (const live of this.#queue.allWaiting()) live.settled.resolve();
   }
 }

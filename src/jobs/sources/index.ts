@@ -4,9 +4,11 @@ import type { Log } from "../../log/log.ts";
 import type { EnginePulse } from "../engine-pulse.ts";
 import { envelopeLimits } from "../envelope.ts";
 import type { Finisher } from "../finisher.ts";
+import type { JobFeed } from "../job-feed.ts";
 import type { Journal } from "../journal.ts";
 import type { Pool } from "../pool.ts";
 import type { Source } from "../source.ts";
+import { WebhookOutbox } from "../webhooks/outbox.ts";
 import { FileSource } from "./file.ts";
 import { HttpSource, type HttpSourceParts } from "./http.ts";
 import type { CheckFitness } from "./runpod-fitness.ts";
@@ -21,6 +23,11 @@ export interface SourceParts {
   readonly emit: (event: FettleEvent) => void;
   /** Puts the HTTP source's desk on the network; the server is not this folder's matter. */
   readonly listen: HttpSourceParts["listen"];
+  /** Told of the jobs' progress; asked whether somebody wants previews. */
+  readonly feed: JobFeed;
+  readonly areEnginesDead: () => boolean;
+  /** What is wrong with a job, where that can be seen before it is accepted. */
+  readonly check?: HttpSourceParts["check"];
   readonly pulse: Pick<EnginePulse, "isAlive">;
   /** Left out when the machine needs no look any more. */
   readonly checkFitness?: CheckFitness | undefined;
@@ -40,7 +47,8 @@ const kinds: Readonly<Record<keyof WorkerSettings["sources"], (parts: SourcePart
     const config = settings.sources.http;
     if (!config?.enabled) return undefined;
     const limits = envelopeLimits(settings.jobs);
-    return new HttpSource({ ...parts, config, limits: { ...limits, maxBytes: Math.min(limits.maxBytes, config.maxBody) } });
+    const outbox = new WebhookOutbox({ ...parts, config: config.webhook });
+    return new HttpSource({ ...parts, outbox, config, limits: { ...limits, maxBytes: Math.min(limits.maxBytes, config.maxBody) } });
   },
   file: ({ settings, log, end }) => {
     const config = settings.sources.file;
