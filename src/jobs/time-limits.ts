@@ -69,7 +69,12 @@ export class StallWatch {
     if (now === this.#last) return;
     this.#last = now;
     // A1111 tells 0.01 from a job's begin on.
-    if ((step ?? 0) > 0 || fraction > 0.02 || note !== undefined || preview !== undefined) this.#hasStepped = true;
+    const steps = (step ?? 0) > 0 || fraction > 0.02 || note !== undefined || preview !== undefined;
+    if (steps && !this.#hasStepped) {
+      this.#hasStepped = true;
+      // The bound is a smaller one from here on.
+      this.end();
+    }
     this.touch();
   }
 
@@ -81,6 +86,7 @@ export class StallWatch {
 
   end(): void {
     clearTimeout(this.#timer);
+    this.#timer = undefined;
   }
 
   #arm(): void {

@@ -47,3 +47,22 @@ test("An engine that is not ready any more keeps its job but gets no other", asy
   pool.setReady("one", true);
   await free;
 });
+
+test("Equals take turns, and a larger engine gets as much more as it can take", () => {
+  const pool = new Pool();
+  for (const name of ["a", "b"]) pool.add(createScriptedEngine(name, 1));
+  for (const name of ["a", "b"]) pool.setReady(name, true);
+  const turns = [1, 2, 3, 4].map(() => {
+    const slot = pool.tryAcquire();
+    slot?.release();
+    return slot?.engine.name;
+  });
+  assert.deepEqual(turns, ["a", "b", "a", "b"]);
+
+  const unequal = new Pool();
+  unequal.add(createScriptedEngine("one", 2));
+  unequal.add(createScriptedEngine("four", 8));
+  for (const name of ["one", "four"]) unequal.setReady(name, true);
+  const given = [1, 2, 3, 4, 5].map(() => unequal.tryAcquire()?.engine.name);
+  assert.deepEqual(given.toSorted(), ["four", "four", "four", "four", "one"]);
+});

@@ -9,6 +9,7 @@ export interface ScriptedEngine extends Engine {
   readonly attempts: readonly Attempt[];
   readonly facts: Facts;
   isUp: boolean;
+  tellsProgress?: boolean;
   settled: number;
   running: number;
   maxRunning: number;
