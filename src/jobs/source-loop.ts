@@ -15,6 +15,8 @@ import type { Lease, Source } from "./source.ts";
 import type { TerminalResult } from "./terminal-result.ts";
 
 export interface SourceLoopParts extends RunJobParts {
+  /** It names files to be fetched first: no engine waits for that. */
+  readonly fetchesInputs?: (job: JobInput) => boolean;
   readonly source: Source;
   /** The process is about to end: results not delivered by now stay in the journal. */
   readonly exit: AbortSignal;
@@ -95,14 +97,14 @@ export class SourceLoop {
 
   /** Journals a leased job (with its first attempt, when an engine is free) and carries it on. */
   #take(lease: Lease): void {
-    const { journal, pool, log } = this.#parts;
+    const { journal, pool, log, fetchesInputs } = this.#parts;
     const { job } = lease;
     if (lease.key !== undefined) {
       const row = journal.find(job.source, job.id);
       if (row) this.#carry(lease, row);
       return;
     }
-    const slot = job.fault ? undefined : pool.tryAcquire();
+    const slot = job.fault || fetchesInputs?.(job) ? undefined : pool.tryAcquire();
     try {
       const envelope = JSON.stringify({ ...job.extra, input: job.input });
       const { row, isNew } = journal.accept(job, envelope, { engine: slot?.engine.name });

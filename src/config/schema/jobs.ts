@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { jobReading } from "./job-inputs.ts";
 import { duration, integer, sizeBytes } from "./scalars.ts";
 
 export const jobs = z
@@ -17,6 +18,7 @@ export const jobs = z
     letGo: duration.default(20_000).meta({ description: "After an interrupt the engine may take so long to let go of a job; then it is restarted." }),
     maxInput: sizeBytes.default(100_000_000).meta({ description: "The largest job input." }),
     maxDepth: integer(4, 10_000).default(64).meta({ description: "How deep a job's JSON may nest." }),
+    ...jobReading,
     blackImages: z.enum(["fail", "warn", "off"]).default("fail").meta({ description: "What an all-black image does to its job." }),
     keepResults: duration.default(1_800_000).meta({ description: "How long a delivered result can still be asked for." }),
     maxLosses: integer(1, 100).default(3).meta({ description: "So often may a job lose its engine or its worker; then it fails." }),
