@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { createPreparer } from "../../../src/jobs/prepare/create-prepare.ts";
 import { img2imgKeys, txt2imgKeys } from "../../../src/jobs/prepare/keys.ts";
 import { makePng } from "../../fixtures/png.ts";
+import { seededRandom } from "../../fixtures/seeded-random.ts";
 import { faultOf, jobOf, prepare, requestOf, usualRules } from "./rules.ts";
 
 const picture = makePng({ width: 20, height: 12, fill: (at) => at }).toString("base64");
@@ -275,4 +276,25 @@ test("what can be seen at once is said before a job is accepted", () => {
   for (const input of [{ image: picture }, { prompt: "see https://example.com/x.png" }, { n: "x", image_url: "https://example.com/" }, undefined, null])
     assert.equal(fetches(jobs(input)), false);
   assert.equal(createPreparer(usualRules, ["python"]).fetches(jobs({ image_url: "https://example.com/x.png" })), false);
+});
+
+test("no input makes reading it throw, and what is refused names its field", async () => {
+  const random = seededRandom(11);
+  const keys = [...img2imgKeys, "api", "payload", "workflow", "images", "meta", "format", "quality", "n", "size", "image", "image_url", "strength"];
+  const more = ["scheduler", "num_inference_steps", "refiner_inference_steps", "num_images", "__proto__", "constructor", "imageList", "hasOwnProperty"];
+  const values = [
+    () => random.json(3),
+    () => picture,
+    () => "http://127.0.0.1:1/x",
+    () => ({ method: "GET", endpoint: random.pick(["sdapi/v1/samplers", "x"]) }),
+  ];
+  for (let round = 0; round < 3000; round++) {
+    const entries = Array.from({ length: random.below(6) }, () => [random.pick([...keys, ...more, random.text(4)]), random.pick(values)()]);
+    const input = JSON.parse(JSON.stringify(Object.fromEntries(entries))) as unknown;
+    const kind = random.pick(["a1111", "diffusers", "comfyui", "other"]);
+    const { request } = await prepare(input, { kind, inputs: { ...usualRules.inputs, urls: random.below(2) === 0 } });
+    if (request.type === "invalid") assert.ok(request.failure.path?.startsWith("input"), request.failure.message);
+    else assert.equal(typeof request.input, "object");
+    createPreparer(usualRules, [kind]).check(jobOf(input));
+  }
 });
