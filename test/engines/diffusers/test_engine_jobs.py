@@ -51,6 +51,26 @@ class Jobs(unittest.TestCase):
         self.assertEqual((after["progress"], after["state"]["job_count"], after["state"]["interrupted"]), (0.0, 0, True))
         self.assertLess(after["state"]["sampling_step"], 900)
 
+    def test_each_step_gives_a_preview_while_somebody_looks(self) -> None:
+        request = self.start(LONG)
+        self.engine.get("progress")  # from now on
+        first = self.engine.until("a preview", lambda: self.engine.get("progress").json["current_image"])
+        shown = self.engine.progress()["state"]["sampling_step"]
+        self.engine.until("another", lambda: self.engine.get("progress").json["current_image"] != first)
+        self.assertLess(self.engine.progress()["state"]["sampling_step"] - shown, 10)
+        self.engine.post("interrupt")
+        request.result()
+
+    def test_memory_is_freed_behind_the_running_job_and_the_next_one_loads_again(self) -> None:
+        before = self.engine.post("txt2img", {**SMALL, "seed": 5}).json["images"]
+        request = self.start(LONG)
+        freeing = self.engine.in_background("free-memory", None)
+        self.engine.post("interrupt")
+        self.assertEqual(request.result().status, 200)
+        self.assertEqual((freeing.result().status, freeing.result().json), (200, {}))
+        self.assertIsNone(json.loads(self.engine.request("GET", "/internal/ready").body)["checkpoint"])
+        self.assertEqual(self.engine.post("txt2img", {**SMALL, "seed": 5}).json["images"], before)
+
     def test_interrupt_of_several_rounds_gives_what_exists(self) -> None:
         request = self.start({**LONG, "n_iter": 3})
         self.engine.post("interrupt")

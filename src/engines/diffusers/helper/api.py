@@ -119,6 +119,8 @@ def job_routes(engine: Engine) -> APIRouter:
         fraction = active.progress() if active else 0.0
         elapsed = time.monotonic() - active.started_at if active else 0.0
         picture = None
+        if active and not skip_current_image:
+            active.preview_asked_at = time.monotonic()
         held = active.preview if active and not skip_current_image else None
         if held is not None:
             picture = delivery.to_base64(preview(*held))
@@ -212,6 +214,11 @@ def model_routes(engine: Engine) -> APIRouter:
     @router.post("/unload-checkpoint", response_model=None)
     async def unload() -> Response | dict[str, Any]:
         return await on_device("unload", lambda _job: engine.unload_on_device()) or {}
+
+    @router.post("/free-memory", response_model=None)
+    async def free_memory() -> Response | dict[str, Any]:
+        """Not A1111's: drops the model and all that was made of it, and empties the device's cache, behind what runs now."""
+        return await on_device("free", lambda _job: engine.unload_on_device()) or {}
 
     @router.post("/reload-checkpoint", response_model=None)
     async def reload() -> Response | dict[str, Any]:

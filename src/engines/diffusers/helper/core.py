@@ -29,6 +29,7 @@ class Engine:
         self.device_name: str | None = None  # set once torch is imported, so that nobody else waits for that import
         self.load_state = "waiting"  # waiting | loading | loaded | none | failed
         self.load_error: str | None = None
+        self.was_loaded = False  # the first load has ended; unloading, or another model, takes no readiness back
         self.oom_count = 0
         self.stopping = threading.Event()
         self.scanned = threading.Event()
@@ -55,7 +56,7 @@ class Engine:
         """Listening is ready; with --preload the first model must be loaded as well."""
         if self.stopping.is_set():
             return False
-        return not self.settings.preload or self.load_state in ("loaded", "none")
+        return not self.settings.preload or self.was_loaded
 
     def selected(self) -> Checkpoint | None:
         """The model that requests without an override get: the option's, else the first one."""
@@ -97,7 +98,7 @@ class Engine:
         log.info("Device: %s, %s, %d threads.", device, str(dtype).removeprefix("torch."), torch.get_num_threads())
         checkpoint = self.selected()
         if checkpoint is None:
-            self.load_state = "none"
+            self.load_state, self.was_loaded = "none", True
             log.warning("No model found. Give --model PATH or --models-dir DIR.")
             return
         try:
@@ -125,16 +126,18 @@ class Engine:
         except BaseException as error:
             self.load_state, self.load_error = "failed", f"{type(error).__name__}: {error}"
             raise
-        self.load_state, self.load_error = "loaded", None
+        self.load_state, self.load_error, self.was_loaded = "loaded", None, True
         return self.model
 
     def unload_on_device(self) -> None:
-        if self.model is not None:
-            from loader import release_memory
+        from loader import release_memory
 
+        if self.model is not None:
+            # A traceback or a late callback may still hold the model; its pipelines need not stay for that.
+            self.model.pipelines.clear()
             self.model = None
             self.load_state = "waiting"
-            release_memory()
+        release_memory()
 
     def _recover(self, error: BaseException) -> None:
         """After a failed job: one clear log line, the error's frames let go of their tensors, memory given back."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 log = logging.getLogger("engine")
+WATCHED_S = 10.0  # after the last request for a preview
 
 
 class QueueFullError(Exception):
@@ -48,6 +49,11 @@ class Job:
     started_at: float = 0.0
     timestamp: str = "0"
     preview: Any = None  # a small latent tensor on the CPU; the API turns it into a picture only when asked
+    preview_asked_at: float | None = None  # somebody looks at previews: each step gives one then, not only each tenth
+
+    @property
+    def is_watched(self) -> bool:
+        return self.preview_asked_at is not None and time.monotonic() - self.preview_asked_at < WATCHED_S
 
     @property
     def ends_now(self) -> bool:

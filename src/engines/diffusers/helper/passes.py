@@ -40,7 +40,7 @@ def run(plan: Plan, purpose: str, generators: list[Any], steps: int, **arguments
         job.sampling_step = min(math.ceil((index + 1) * shown / total), shown)
         if job.ends_now or job.skipped:
             pipe._interrupt = True
-        elif every > 0 and (index + 1) % every == 0:
+        elif every > 0 and (job.is_watched or (index + 1) % every == 0):
             job.preview = (plan.model.kind, values["latents"][0].detach().float().cpu())
         return values
 
