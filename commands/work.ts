@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { connectControl } from "../src/control/client.ts";
 import { connectorOf } from "../src/engines/index.ts";
 import type { Attempt, ConnectOptions, Engine } from "../src/engines/engine.ts";
@@ -6,8 +7,7 @@ import { createLog, type LogFormat, type LogLevel } from "../src/log/log.ts";
 import type { WorkerSettings } from "../src/control/protocol.ts";
 import type { PlannedEngine } from "../src/plan/plan.ts";
 import { createAnswerReader } from "../src/results/answer-reader.ts";
-import { createSinks } from "../src/results/sinks/index.ts";
-import { storeIn } from "../src/worker/store-step.ts";
+import { createFinishStep } from "../src/results/finish/finish-step.ts";
 import { runWorker, type WorkerOptions } from "../src/worker/worker.ts";
 import type { Command } from "./command.ts";
 
@@ -26,28 +26,29 @@ export const command: Command = {
     const control = connectControl(socket);
     const [settings, snapshot] = await Promise.all([control.workerSettings({ signal }), control.snapshot({ signal })]);
     const { runpod, http } = settings.sources;
+    const { s3 } = settings.results;
     const log = createLog({
       ...(env["FETTLE_LOG_FORMAT"] && { format: env["FETTLE_LOG_FORMAT"] as LogFormat }),
       ...(env["FETTLE_LOG_LEVEL"] && { level: env["FETTLE_LOG_LEVEL"] as LogLevel }),
-      secrets: [runpod?.apiKey, http?.apiKey].filter((key) => key !== undefined),
+      secrets: [runpod?.apiKey, http?.apiKey, http?.webhook.secret, s3?.secretAccessKey, s3?.sessionToken].filter((key) => key !== undefined),
     });
     // Loaded while the engine boots, and only where jobs come from RunPod.
     const checkFitness: NonNullable<WorkerOptions["checkFitness"]> = async (limits, options) =>
       (await import("../src/doctor/fitness.ts")).checkFitness(limits, { ...options, env });
-    const sinks = createSinks(settings.results);
-    const connect = connectBy(settings, { keepImages: sinks.some(({ wantsFiles }) => wantsFiles) });
-    return await runWorker({ control, settings, snapshot, log, connect, steps: sinks.map(storeIn), checkFitness, stop: signal });
+    const { results, stateDir, jobs } = settings;
+    const finish = createFinishStep({ results, blackImages: jobs.blackImages, assetRoot: join(stateDir, "assets"), log });
+    return await runWorker({ control, settings, snapshot, log, connect: connectBy(settings), steps: [finish], checkFitness, stop: signal });
   },
 };
 
 /** Connects the engines of the plan by their kind; answers are read, spooled and checked by results/. */
-function connectBy({ jobs }: WorkerSettings, { keepImages }: { keepImages: boolean }): (planned: PlannedEngine) => Engine {
+function connectBy({ jobs }: WorkerSettings): (planned: PlannedEngine) => Engine {
   const options: ConnectOptions = {
     timeoutMs: jobs.timeout,
     retry: { tries: jobs.retry.tries, backoffMs: jobs.retry.backoff },
     letGoMs: jobs.letGo,
     loadingMs: jobs.loading,
-    readAnswer: (attempt: Attempt) => createAnswerReader(attempt, { blackImages: jobs.blackImages, keepImages }),
+    readAnswer: (attempt: Attempt) => createAnswerReader(attempt, { blackImages: jobs.blackImages }),
   };
   return (planned) => {
     const connect = connectorOf(planned.kind);

@@ -1,6 +1,6 @@
 /** A local S3 server (moto's, with every signature checked by botocore) and a proxy before it that can be told to fail. */
 import { spawn } from "node:child_process";
-import { once } from "node:events";
+import { EventEmitter, once } from "node:events";
 import { createServer, request, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { createInterface } from "node:readline";
@@ -32,6 +32,7 @@ export async function startS3({ bucket = "pics", region = "us-east-1" }: { bucke
     /** Through the proxy. */
     endpoint: proxy.url,
     requests: proxy.requests,
+    untilRequests: proxy.untilRequests,
     /** The fates of the next requests, in order; then all pass. */
     fates: proxy.fates,
     stop,
@@ -55,8 +56,10 @@ export async function startS3({ bucket = "pics", region = "us-east-1" }: { bucke
 async function startProxy(port: number) {
   const fates: Fate[] = [];
   const requests: { readonly method: string; readonly url: string; readonly headers: IncomingMessage["headers"] }[] = [];
+  const arrivals = new EventEmitter();
   const server = createServer((asked, answer) => {
     requests.push({ method: asked.method ?? "", url: asked.url ?? "", headers: asked.headers });
+    arrivals.emit("request");
     const fate = fates.shift() ?? "pass";
     if (fate === "pass") pass(port, asked, answer);
     else if ("status" in fate) {
@@ -76,6 +79,9 @@ async function startProxy(port: number) {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     fates,
     requests,
+    async untilRequests(count: number) {
+      while (requests.length < count) await once(arrivals, "request", { signal: AbortSignal.timeout(20_000) });
+    },
     async close() {
       server.closeAllConnections();
       await new Promise<void>((resolve) => server.close(() => resolve()));

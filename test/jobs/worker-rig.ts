@@ -12,6 +12,7 @@ import type { JobRecord } from "../../src/jobs/record.ts";
 import { createLog } from "../../src/log/log.ts";
 import { runWorker, type WorkerOptions } from "../../src/worker/worker.ts";
 import { createFacts } from "../doubles/facts.ts";
+import { usualResults } from "../fixtures/usual-results.ts";
 
 export function limit(ms = 20_000): { signal: AbortSignal } {
   return { signal: AbortSignal.timeout(ms) };
@@ -156,7 +157,7 @@ export async function startRig(engine: Engine, options: RigOptions) {
       maxLosses: 3,
       ...options.jobs,
     },
-    results: {},
+    results: usualResults,
     engines: [planned],
     stopBudgetMs: options.stopBudgetMs ?? 8000,
   };

@@ -1,20 +1,13 @@
 import { randomInt } from "node:crypto";
+import { FettleError } from "../../errors/fettle-error.ts";
+import { fillTemplate, keyTemplate, templateFault } from "../../util/template.ts";
 import { extensionOf } from "../image-types.ts";
 import { safeName } from "../safe-name.ts";
-import { checkTemplate, fillTemplate } from "../template.ts";
-
-const words = ["job", "index", "ext", "random", "date"];
 
 /** Throws `config.invalid` for a key template that would lose images or leave its prefix. */
 export function checkKeyTemplate(template: string): void {
-  checkTemplate(template, {
-    key: "results.s3.key",
-    words,
-    needs: [
-      ["job", "random"],
-      ["index", "random"],
-    ],
-  });
+  const fault = templateFault(template, keyTemplate);
+  if (fault) throw new FettleError("config.invalid", `Cannot use the template "${template}": ${fault}.`, { where: { path: "results.s3.key" } });
 }
 
 /** One image's key. A job's id cannot lead out of the template's folders. */

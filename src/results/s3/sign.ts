@@ -4,12 +4,13 @@ import { encodeKey } from "./key.ts";
 /** Where one object is. */
 export interface ObjectPlace {
   readonly bucket: BucketConfig;
+  readonly key: string;
   /** The object's own URL, without a signature. */
   readonly url: string;
 }
 
 export function placeOf(bucket: BucketConfig, key: string): ObjectPlace {
-  return { bucket, url: `${bucketUrl(bucket)}/${encodeKey(key)}` };
+  return { bucket, key, url: `${bucketUrl(bucket)}/${encodeKey(key)}` };
 }
 
 /** The headers that let us write the object: the signature covers its length and its sha256, so a damaged body is refused. */

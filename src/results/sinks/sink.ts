@@ -1,4 +1,8 @@
-import type { Artifact, EngineOutput } from "../../engines/engine.ts";
+import type { Artifact } from "../../engines/engine.ts";
+import type { Picture } from "../picture.ts";
+
+/** What a sink is given: each image in a file of its own. */
+export type StorableImage = Pick<Picture, "index" | "mime" | "sizeBytes" | "path">;
 
 /**
  * Where a finished job's images go besides the answer itself. `store` returns when they are safe there, or throws a FettleError
@@ -6,7 +10,6 @@ import type { Artifact, EngineOutput } from "../../engines/engine.ts";
  */
 export interface Sink {
   readonly name: string;
-  /** The images must lie in files: the answer reader is told to keep them. */
-  readonly wantsFiles: boolean;
-  store(job: { readonly id: string }, output: EngineOutput): Promise<readonly Artifact[]>;
+  /** `parameters`: how each image was generated, by its index. */
+  store(job: { readonly id: string }, images: readonly StorableImage[], more?: { readonly parameters?: readonly string[] }): Promise<readonly Artifact[]>;
 }
