@@ -4,7 +4,21 @@
 // Must not know the command line. A new check is a `Check` in the file of its subject and a row in checks/index.ts.
 import type { Patient } from "./patient.ts";
 
-export const subjects = ["config", "gpu", "python", "engine", "memory", "disk", "limits", "process", "ports", "secrets", "instance", "fitness"] as const;
+export const subjects = [
+  "config",
+  "gpu",
+  "python",
+  "engine",
+  "handler",
+  "memory",
+  "disk",
+  "limits",
+  "process",
+  "ports",
+  "secrets",
+  "instance",
+  "fitness",
+] as const;
 export type Subject = (typeof subjects)[number];
 
 /** Facts beside a message, for `--json`; secrets in them are masked like everywhere. */

@@ -11,6 +11,8 @@ export interface Attempt {
   readonly input: Readonly<Record<string, unknown>>;
   /** Which of the engine's calls it is for, such as `/sdapi/v1/img2img`; undefined: the connection decides by the input. */
   readonly call?: string;
+  /** Other keys of the envelope (webhook, policy …), for engines whose code sees the whole job. */
+  readonly extra?: Readonly<Record<string, unknown>>;
   readonly dir: string;
 }
 
@@ -50,7 +52,7 @@ export interface AnswerImage {
   readonly path?: string;
 }
 
-/** What an engine gives back: its answer, untouched, as a JSON file; and the images found in it. */
+/** What an engine gives back: its answer, untouched, as a JSON file (of 0 bytes: there is no output); and the images found in it. */
 export interface EngineOutput {
   readonly answer: Artifact;
   readonly images: readonly AnswerImage[];
@@ -134,7 +136,10 @@ export interface RunOptions {
 export interface Engine {
   readonly name: string;
   readonly kind: string;
+  /** Fixed, unless there is a `watchSlots`. */
   readonly slots: number;
+  /** Calls back after each change of `slots`. */
+  watchSlots?(watcher: () => void): void;
   /** Reports the progress of each job without being told to by it, so that silence means something. Default: no. */
   readonly tellsProgress?: boolean;
   /** True when it answers its readiness request now. */

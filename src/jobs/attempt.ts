@@ -33,11 +33,17 @@ export interface NumberedAttempt extends Attempt {
 }
 
 /** A fresh folder and the request for one try. */
-export function openAttempt(row: JournalRow, { input, call, answersImages }: EngineRequest, journal: Journal, number: number): NumberedAttempt {
+export function openAttempt(
+  row: JournalRow,
+  { input, call, answersImages }: EngineRequest,
+  extra: Attempt["extra"],
+  journal: Journal,
+  number: number,
+): NumberedAttempt {
   const dir = join(journal.place.attemptsDir, `${row.key}-${number}`);
   rmSync(dir, { recursive: true, force: true });
   mkdirSync(dir, { recursive: true, mode: 0o700 });
-  const asked = { ...(call !== undefined && { call }), ...(answersImages !== undefined && { answersImages }) };
+  const asked = { ...(call !== undefined && { call }), ...(answersImages !== undefined && { answersImages }), ...(extra && { extra }) };
   return { number, id: `${row.key}-${number}`, jobId: row.id, input, ...asked, dir };
 }
 

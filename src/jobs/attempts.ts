@@ -65,7 +65,7 @@ export class Attempts {
       }
       this.#record.warn(...request.warnings);
       if (this.#tries === 0) for (const warning of request.warnings) this.#parts.log.warn(warning, { job: this.#held.row.id });
-      const attempt = openAttempt(this.#held.row, request, this.#parts.journal, this.#begin(engine));
+      const attempt = openAttempt(this.#held.row, request, this.#held.lease.job.extra, this.#parts.journal, this.#begin(engine));
       const end = await this.#once(engine, attempt);
       if (end?.type !== "done" && !(end?.type === "failed" && end.attempt)) rmSync(attempt.dir, { recursive: true, force: true });
       if (end) return end;

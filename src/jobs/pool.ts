@@ -28,6 +28,7 @@ export class Pool {
   /** Not ready at first; readiness is somebody else's word (see readiness.ts). */
   add(engine: Engine): void {
     this.#members.set(engine.name, { engine, ready: false, busy: 0, lastTurn: 0 });
+    engine.watchSlots?.(() => this.#changed());
   }
 
   setReady(name: string, ready: boolean): void {

@@ -24,6 +24,7 @@ export interface Beside {
 
 /** `{"output": ANSWER}`, `{"error": TEXT}`, or an error with what there is in spite of it. */
 export interface Body extends Beside {
+  /** One of 0 bytes is no output at all. */
   readonly output?: Artifact;
   /** Always a string: RunPod marks a job with any other kind of error as completed without output. */
   readonly error?: string;
@@ -59,7 +60,7 @@ function layOut({ output, error, meta, metaInside = false, stopPod = false }: Bo
   const members: Piece[][] = [];
   let metaLeft = meta;
   if (error !== undefined) members.push([Buffer.from(`"error":${JSON.stringify(error)}`)]);
-  if (output) {
+  if (output && output.sizeBytes > 0) {
     const object = metaInside && metaLeft !== undefined ? openObject(output) : undefined;
     if (object) {
       const inside = Buffer.from(`"output":{"meta":${metaLeft}${object.isEmpty ? "" : ","}`);

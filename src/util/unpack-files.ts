@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 /** `ROOT/NAME-<hash of the files' content>`: another content has another folder. Nothing is written. */
 export function unpackedDir(root: string, name: string, files: Readonly<Record<string, string>>): string {
@@ -19,8 +19,10 @@ export function unpackFiles(root: string, name: string, files: Readonly<Record<s
   if (existsSync(dir)) return dir;
   const work = `${dir}.${process.pid}-${randomBytes(3).toString("hex")}`;
   try {
-    mkdirSync(work, { recursive: true, mode: 0o755 });
-    for (const [file, text] of Object.entries(files)) writeFileSync(join(work, file), text, { mode: 0o644 });
+    for (const [file, text] of Object.entries(files)) {
+      mkdirSync(dirname(join(work, file)), { recursive: true, mode: 0o755 });
+      writeFileSync(join(work, file), text, { mode: 0o644 });
+    }
     renameSync(work, dir);
   } catch (error) {
     rmSync(work, { recursive: true, force: true });

@@ -48,8 +48,31 @@ export const diffusersEngine = z.strictObject({
   allocator: z.enum(["tcmalloc", "none"]).default("tcmalloc").meta({ description: "Preload tcmalloc when the machine has it." }),
 });
 
-export const engine = z.discriminatedUnion("kind", [a1111Engine, diffusersEngine]);
+/** The user's own handler file, in a Python process of fettle's. */
+export const pythonEngine = z.strictObject({
+  ...common,
+  kind: z.literal("python").meta({ description: "A handler.py of your own, as RunPod's SDK runs it." }),
+  handler: z
+    .union([word, z.array(word).min(1)], { error: "expected the path of a Python file, or a list of paths" })
+    .default("handler.py")
+    .meta({ description: "The file: it calls runpod.serverless.start, or has a function named handler. Of a list the first that exists." }),
+  slots: integer(1, 64)
+    .default(1)
+    .meta({
+      description:
+        "Jobs at once. With 1 a sync handler always runs in the main thread, else each job has a thread; concurrency_modifier decides for an async one.",
+    }),
+  port: port.default(0).meta({ description: "The TCP port it listens on; 0 lets the system choose." }),
+  reload: flag
+    .default(false)
+    .meta({ description: "Load the file again when it, or a module beside it, has changed; a broken file answers jobs with its error. For development." }),
+  cwd: word.optional().meta({ description: "Its working directory; fettle's own unless given." }),
+  allocator: z.enum(["tcmalloc", "none"]).default("tcmalloc").meta({ description: "Preload tcmalloc when the machine has it." }),
+});
+
+export const engine = z.discriminatedUnion("kind", [a1111Engine, diffusersEngine, pythonEngine]);
 
 export type A1111EngineConfig = z.output<typeof a1111Engine>;
 export type DiffusersEngineConfig = z.output<typeof diffusersEngine>;
+export type PythonEngineConfig = z.output<typeof pythonEngine>;
 export type EngineConfig = z.output<typeof engine>;

@@ -19,6 +19,7 @@ async function each(patient: Patient, look: (patient: Patient, engine: EngineCon
 
 async function programOf({ at, cwd }: Patient, engine: EngineConfig, name: string): Promise<Finding> {
   if (engine.kind === "diffusers") return ok("bundled");
+  if (engine.kind === "python") return ok("bundled; the handler is looked at by itself");
   const names = await readdir(at(resolve(cwd, engine.directory))).catch((error: NodeJS.ErrnoException) => error.code ?? "EIO");
   const fix = `git clone https://github.com/AUTOMATIC1111/stable-diffusion-webui ${engine.directory}, or set engines.${name}.directory`;
   if (typeof names === "string") return critical(`${engine.directory} ${names === "ENOENT" ? "does not exist" : `cannot be read (${names})`}`, fix);
@@ -26,6 +27,7 @@ async function programOf({ at, cwd }: Patient, engine: EngineConfig, name: strin
 }
 
 async function modelOf(patient: Patient, engine: EngineConfig, name: string): Promise<Finding> {
+  if (engine.kind === "python") return notChecked("a handler loads what it wants");
   return engine.kind === "a1111" ? await checkpointOf(patient, engine, name) : await diffusersModel(patient, engine, name);
 }
 

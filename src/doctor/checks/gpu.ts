@@ -42,6 +42,8 @@ export function deviceFiles({ at }: Pick<Patient, "at">): string[] {
 /** An engine that fails on a CPU, as opposed to one that is only slow there. */
 function demandsCuda(engine: EngineConfig): boolean {
   if (engine.kind === "diffusers") return engine.device.startsWith("cuda");
+  // What a handler needs is its own matter.
+  if (engine.kind === "python") return false;
   // A1111 computes in half precision unless told otherwise, which a CPU cannot; --skip-torch-cuda-test only hides it.
   const args = [...engine.args, ...engine.extraArgs];
   return !args.some((word) => ["--use-cpu", "--no-half"].includes(word)) && !(args.includes("--precision") && args.includes("full"));

@@ -4,6 +4,7 @@ import { diskChecks } from "./disk.ts";
 import { engineChecks } from "./engine.ts";
 import { fitnessChecks } from "./fitness.ts";
 import { gpuChecks } from "./gpu.ts";
+import { handlerChecks } from "./handler.ts";
 import { instanceChecks } from "./instance.ts";
 import { limitsChecks } from "./limits.ts";
 import { memoryChecks } from "./memory.ts";
@@ -18,6 +19,7 @@ export const checks: readonly Check[] = [
   ...gpuChecks,
   ...pythonChecks,
   ...engineChecks,
+  ...handlerChecks,
   ...memoryChecks,
   ...diskChecks,
   ...limitsChecks,

@@ -6,7 +6,8 @@ import type { PythonFacts } from "../inspect-python.ts";
 import type { Patient } from "../patient.ts";
 import { olderMajor, parseRequirements, type Requirement } from "../requirements.ts";
 
-const leastMinor = 10;
+/** What loads a handler runs on any Python that is still in use. */
+const leastMinor = (engine: EngineConfig): number => (engine.kind === "python" ? 8 : 10);
 
 export const pythonChecks: readonly Check[] = [
   { id: "python.found", subject: "python", title: "Python", needs: ["config.valid"], check: (patient) => perEngine(patient, found) },
@@ -27,8 +28,8 @@ async function found(patient: Patient, engine: EngineConfig, name: string): Prom
   const text = version.join(".");
   const facts = { executable, version: text, venv: answer.facts.isVenv };
   const [major = 0, minor = 0] = version;
-  if (major < 3 || (major === 3 && minor < leastMinor))
-    return critical(`${executable} is Python ${text}; the engine needs 3.${leastMinor} or later`, `Set engines.${name}.python to a newer one.`, facts);
+  if (major < 3 || (major === 3 && minor < leastMinor(engine)))
+    return critical(`${executable} is Python ${text}; the engine needs 3.${leastMinor(engine)} or later`, `Set engines.${name}.python to a newer one.`, facts);
   return ok(`${executable}, ${text}`, facts);
 }
 
@@ -60,11 +61,12 @@ async function packages(patient: Patient, engine: EngineConfig): Promise<Finding
     const list = old.map(({ name, version }) => `${name} ${installed[name]} (made for ${version})`).join(", ");
     return warning(`older than the engine was made for: ${list}`, installCommand(answer.facts, old), facts);
   }
-  return ok(names.map((name) => `${name} ${installed[name]}`).join(", "), facts);
+  return ok(names.map((name) => `${name} ${installed[name]}`).join(", ") || "none of its own", facts);
 }
 
 /** Undefined when the webui's own list cannot be read. */
 async function requirementsOf({ read, cwd }: Patient, engine: EngineConfig): Promise<readonly Requirement[] | undefined> {
+  if (engine.kind === "python") return [];
   if (engine.kind === "diffusers") return parseRequirements(requirementsText);
   const text = await read(resolve(cwd, engine.directory, "requirements_versions.txt"));
   // Its launcher installs torch by itself, so that file does not name it.
