@@ -35,6 +35,8 @@ export type PlatformOptions = {
   /** Put into the templates as `$RUNPOD_GPU_TYPE_ID`, which the worker must replace; without it they hold a plain name. */
   gpuTypeId?: string;
   pingIntervalMs?: number;
+  /** The URLs of RunPod's own simulator: no job in the path of job-done, no query, no key. */
+  simulator?: boolean;
 };
 
 type Wait = { signal?: AbortSignal };
@@ -54,6 +56,8 @@ export async function startRunpodPlatform(options: PlatformOptions = {}) {
   const held = new Set<Held>();
   const gates = new Map<Endpoint, { open: Promise<void>; waiting: number }>();
   const stops: string[] = [];
+  const raw: string[] = [];
+  const rawStops: string[] = [];
   const counts = { posts: 0, repeats: 0, unauthorized: 0 };
 
   const server = createServer({ keepAliveTimeout: 0, requestTimeout: 0, headersTimeout: 0 }, (request, response) => {
@@ -159,6 +163,8 @@ export async function startRunpodPlatform(options: PlatformOptions = {}) {
   }
 
   function handOut(record: RequestRecord, response: ServerResponse, count: number, cut = false): string | undefined {
+    const text = raw.shift();
+    if (text !== undefined) return text;
     const handed = queue.handOut(count, record);
     if (handed.length === 0) return undefined;
     response.once("finish", () => handed.forEach(({ handout }) => (handout.delivered = "yes")));
@@ -171,7 +177,8 @@ export async function startRunpodPlatform(options: PlatformOptions = {}) {
   }
 
   function stopNews(): string | undefined {
-    if (stops.length === 0) return undefined;
+    const text = rawStops.shift();
+    if (text !== undefined || stops.length === 0) return text;
     const ids = stops.splice(0);
     for (const id of ids) queue.stop(id, "delivered");
     return JSON.stringify({ jobsToStop: ids });
@@ -223,6 +230,16 @@ export async function startRunpodPlatform(options: PlatformOptions = {}) {
     calls: (endpoint: Endpoint): RequestRecord[] => requests.filter((request) => request.endpoint === endpoint),
     /** The environment a worker on this platform would see. */
     env(): Record<string, string> {
+      if (options.simulator) {
+        return {
+          RUNPOD_WEBHOOK_GET_JOB: `${base}/job-take/$ID`,
+          RUNPOD_WEBHOOK_POST_OUTPUT: `${base}/job-done/$RUNPOD_POD_ID`,
+          RUNPOD_WEBHOOK_PING: `${base}/ping/$RUNPOD_POD_ID`,
+          RUNPOD_AI_API_KEY: apiKey,
+          RUNPOD_POD_ID: podId,
+          RUNPOD_PING_INTERVAL: String(options.pingIntervalMs ?? 10_000),
+        };
+      }
       const query = options.gpuTypeId === undefined ? "gpu=LOCAL+GPU" : "gpu=$RUNPOD_GPU_TYPE_ID";
       return {
         RUNPOD_WEBHOOK_GET_JOB: `${base}/job-take/$ID?${query}`,
@@ -239,6 +256,16 @@ export async function startRunpodPlatform(options: PlatformOptions = {}) {
     /** Queues jobs and answers held takes; an id submitted before is handed out again. */
     submit(...jobs: PlatformJob[]): void {
       for (const job of jobs) queue.submit(job);
+      wakePolls();
+    },
+    /** The next take is answered with this text, whatever it is. */
+    answerNextTake(text: string): void {
+      raw.push(text);
+      wakePolls();
+    },
+    /** The next stop poll is answered with this text. */
+    answerNextStop(text: string): void {
+      rawStops.push(text);
       wakePolls();
     },
     /** Asks the worker to stop a job through its stop poll; a job still queued is simply forgotten. */

@@ -71,6 +71,8 @@ export function openRecord(request: IncomingMessage, seq: number): RequestRecord
   const [path = "", search = ""] = splitOnce(url, "?");
   const [, , , kind = "", workerId = "", ...rest] = path.split("/");
   const arrivedAtMs = performance.now();
+  // RunPod's own simulator names no job in the path of job-done; the header still does.
+  const jobId = rest.length > 0 ? decodeURIComponent(rest.join("/")) : String(request.headers["x-request-id"] ?? "");
   return {
     seq,
     endpoint: endpoints.find((known) => known === kind) ?? "unknown",
@@ -78,7 +80,7 @@ export function openRecord(request: IncomingMessage, seq: number): RequestRecord
     url,
     query: new URLSearchParams(search),
     workerId: decodeURIComponent(workerId),
-    jobId: decodeURIComponent(rest.join("/")),
+    jobId,
     rawHeaders: request.rawHeaders,
     arrivedAtMs,
     bodyEndAtMs: arrivedAtMs,
