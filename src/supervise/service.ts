@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { Dependency, Service } from "../plan/plan.ts";
 import { pause } from "../util/pause.ts";
 import { type Depended, describeWait, isMet, whyNever } from "./dependencies.ts";
+import { tell } from "./end-family.ts";
 import { type LifeEnd, runLife } from "./life.ts";
 import { Output } from "./output.ts";
 import { RestartRecord } from "./restart.ts";
@@ -168,6 +169,17 @@ export class SupervisedService implements Depended {
   /** No more patience: SIGKILL to whatever is being stopped. */
   kill(): void {
     this.#run?.kill.abort();
+  }
+
+  /** Less patience: its signal once more, and SIGKILL after so long. */
+  hasten(ms: number): void {
+    const tellAgain = () => {
+      if ("child" in this.#state && this.#state.child) tell(this.#state.child.pid, this.spec.stop.signal);
+    };
+    tellAgain();
+    // A signal that comes before the first one was taken is one with it.
+    for (const atMs of [0.1, 0.2, 0.3]) setTimeout(tellAgain, ms * atMs).unref();
+    setTimeout(() => this.kill(), ms).unref();
   }
 
   /** Stops and starts again; several at once are one. */

@@ -211,7 +211,10 @@ async function supervise(
   const stopMs = performance.now();
   bus.emit({ type: "supervisor.stopping", reason: cause.reason, budgetMs: current.plan.stopBudgetMs });
   const hasten = () => {
-    for (const service of services.values()) service.kill();
+    for (const service of services.values()) {
+      if (service.spec.role === "worker") service.hasten(hastyMs);
+      else service.kill();
+    }
   };
   signals.hasten.signal.addEventListener("abort", hasten, { once: true });
   if (signals.hasten.signal.aborted) hasten();
@@ -234,6 +237,8 @@ async function supervise(
   return exitCode;
 }
 
+/** For a worker to post what became of its jobs after a second signal. */
+const hastyMs = 1000;
 /** For the last lines to reach the disk; a log on a dead volume takes for ever. */
 const closeMs = 1000;
 

@@ -105,13 +105,11 @@ test("moved away again and again under load: no line is lost or cut", async () =
   const path = join(rig.dir, "log/a.log");
   const lines = 3000;
   const run = rig.run(rig.plan([rig.service("keeper"), rig.service("a", { argv: writer("a", lines), restart: once(rig), role: "task" })]));
-  let ended = false;
-  void run.event("service.exited", "a").then(() => (ended = true));
   let moves = 0;
   // Until the supervisor listens, the signal would end this process.
   const ignore = () => undefined;
   process.on("SIGUSR1", ignore);
-  while (!ended) {
+  while (!run.events.some((event) => event.type === "service.exited" && event.service === "a")) {
     try {
       renameSync(path, `${path}.moved-${String(moves).padStart(4, "0")}`);
       moves++;
