@@ -11,8 +11,8 @@ import { ImagesReader } from "./images-reader.ts";
 import { JsonScan, JsonScanError } from "./json-scan.ts";
 
 export interface AnswerReaderOptions {
-  /** What an all-black picture means: the job fails, a warning, or nothing. */
-  readonly blackImages: "fail" | "warn" | "off";
+  /** What an all-black picture means: the job fails, fails after one more try where the engine knows a better one, a warning, or nothing. */
+  readonly blackImages: "fail" | "retry" | "warn" | "off";
   /** Also write each decoded image into `attempt.dir`, for a sink that wants files. Default false: the answer holds them already. */
   readonly keepImages?: boolean;
   /** Default 2 GiB; a larger answer is refused. */
@@ -100,9 +100,11 @@ class SpoolingReader implements AnswerReader {
     if (images.length === 0 && !this.#mayBeEmpty) return bad("engine.bad-answer", "Cannot use the engine's answer: it holds no image.");
     const black = images.filter((image) => image.isBlack).map(({ index }) => index);
     const says = `image ${black.join(", ")} ${black.length > 1 ? "are" : "is"} all black`;
-    if (black.length > 0 && this.#options.blackImages === "fail") return bad("result.bad-image", `Cannot use the engine's answer: ${says}.`, { images: black });
+    const { blackImages } = this.#options;
+    if (black.length > 0 && (blackImages === "fail" || blackImages === "retry"))
+      return bad("result.bad-image", `Cannot use the engine's answer: ${says}.`, { images: black, ...(blackImages === "retry" && { retry: "float32-vae" }) });
     const answer = { path: this.#path, mime: "application/json", sizeBytes: this.#sizeBytes, sha256: this.#hash.digest("hex") };
-    const warnings = black.length > 0 && this.#options.blackImages === "warn" ? [`The engine's answer: ${says}.`] : [];
+    const warnings = black.length > 0 && blackImages === "warn" ? [`The engine's answer: ${says}.`] : [];
     return { type: "good", output: { answer, images, warnings } };
   }
 

@@ -19,7 +19,10 @@ export const jobs = z
     maxInput: sizeBytes.default(100_000_000).meta({ description: "The largest job input." }),
     maxDepth: integer(4, 10_000).default(64).meta({ description: "How deep a job's JSON may nest." }),
     ...jobReading,
-    blackImages: z.enum(["fail", "warn", "off"]).default("fail").meta({ description: "What an all-black image does to its job." }),
+    blackImages: z
+      .enum(["fail", "retry", "warn", "off"])
+      .default("fail")
+      .meta({ description: "What an all-black image does to its job; retry: once more with the VAE in float32 (the bundled engine can), then fail." }),
     keepResults: duration.default(1_800_000).meta({ description: "How long a delivered result can still be asked for." }),
     maxLosses: integer(1, 100).default(3).meta({ description: "So often may a job lose its engine or its worker; then it fails." }),
   })

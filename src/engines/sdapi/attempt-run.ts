@@ -5,7 +5,7 @@ import { pause } from "../../util/pause.ts";
 import type { AnswerReader, Attempt, AttemptResult, ConnectOptions, EngineFailureCode, RunOptions } from "../engine.ts";
 import type { SdapiKind, SdapiPace } from "./connect.ts";
 import { type Patience, stopJob } from "./interrupt.ts";
-import { buildJobRequest, type JobRequest } from "./job-request.ts";
+import { buildJobRequest, inFloat32, type JobRequest } from "./job-request.ts";
 import { readRefusal } from "./refusal.ts";
 import { type Base, ConnectionLost, NotReached, sendJson } from "./request.ts";
 import { watchProgress } from "./watch-progress.ts";
@@ -44,9 +44,18 @@ export class AttemptRun {
   }
 
   async run(signal: AbortSignal): Promise<AttemptResult> {
-    const { attempt, kind, options } = this.#on;
+    const { attempt, kind } = this.#on;
     const request = buildJobRequest(attempt, kind);
     if ("type" in request) return request;
+    const result = await this.#run(request, signal);
+    const better = wantsFloat32(result) ? inFloat32(request, kind) : undefined;
+    if (!better || signal.aborted) return result;
+    const second = await this.#run(better, signal);
+    return wantsFloat32(second) ? { ...second, message: second.message.replace(/\.$/, ", also with the VAE in float32.") } : second;
+  }
+
+  async #run(request: JobRequest, signal: AbortSignal): Promise<AttemptResult> {
+    const { options } = this.#on;
     for (let tries = 1; ; tries++) {
       if (signal.aborted) return { type: "cancelled" };
       const exchange = await this.#once(request, signal);
@@ -126,6 +135,11 @@ export class AttemptRun {
       await reader.discard();
     }
   }
+}
+
+/** Black, and the reader was told that another try is worth while. */
+function wantsFloat32(result: AttemptResult): result is Extract<AttemptResult, { type: "failed" }> {
+  return result.type === "failed" && result.details?.["retry"] === "float32-vae";
 }
 
 /** Moves the body into the reader at the reader's speed. False: the reader wants no more. Throws `ConnectionLost` when it breaks off. */

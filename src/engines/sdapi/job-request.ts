@@ -55,6 +55,12 @@ export function buildJobRequest({ id, input, call }: Pick<Attempt, "id" | "input
 
 const generates = new Set(["/sdapi/v1/txt2img", "/sdapi/v1/img2img"]);
 
+/** The same request with a VAE that cannot overflow; undefined where an engine cannot change it between two jobs (the webui, at its start only). */
+export function inFloat32(request: JobRequest, kind: "a1111" | "diffusers"): JobRequest | undefined {
+  if (kind !== "diffusers" || request.body === undefined || !generates.has(request.path)) return undefined;
+  return { ...request, body: JSON.stringify({ ...(JSON.parse(request.body) as Attempt["input"]), fettle_vae_dtype: "float32" }) };
+}
+
 function usualCall(input: Attempt["input"]) {
   const isTxt2img = input["init_images"] === undefined || input["init_images"] === null;
   return { method: "POST" as const, path: isTxt2img ? "/sdapi/v1/txt2img" : "/sdapi/v1/img2img" };

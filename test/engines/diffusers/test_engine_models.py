@@ -102,6 +102,11 @@ class OtherStarts(unittest.TestCase):
             self.make_all(engine, model)
         engine.line("float16 on cpu")
         engine.line("The VAE produced NaN in torch.float16")
+        # fettle's own word for a second try after a black picture; the request's echo does not show it.
+        answer = engine.post("txt2img", {**SMALL, "steps": 1, "fettle_vae_dtype": "float32", "override_settings": {"sd_model_checkpoint": "sd15"}})
+        self.assertNotIn("fettle_vae_dtype", answer.json["parameters"])
+        engine.line("A picture came out black in torch.float16; the VAE runs in float32")
+        self.assertEqual(engine.post("txt2img", {**SMALL, "fettle_vae_dtype": "float64"}).status, 422)
 
     def test_no_half_vae_pickles_and_nan_unchecked(self) -> None:
         import torch

@@ -73,7 +73,7 @@ def json_response(task: Task, images: list[str], info: dict[str, Any]) -> Respon
 def echo(task: Task) -> dict[str, Any]:
     """The request as A1111 repeats it: with its defaults, and without the pictures unless they were asked for."""
     body = task.body
-    values = {name: getattr(body, name) for name in type(body).model_fields}
+    values = {name: getattr(body, name) for name in type(body).model_fields if not name.startswith("fettle_")}
     if isinstance(body, Img2Img) and not body.include_init_images:
         values["init_images"] = values["mask"] = None
     return values

@@ -85,15 +85,24 @@ def decode(model: Any, latents: Any, check_nan: bool) -> list[Image.Image]:
     for latent in latents.split(1):
         with torch.no_grad():
             pixels = model.vae.decode(latent.to(model.vae.dtype), return_dict=False)[0]
-            if bool(torch.isnan(pixels).any()) and model.vae.dtype is not torch.float32:
-                log.warning("The VAE produced NaN in %s; it runs in float32 from now on (see --no-half-vae).", model.vae.dtype)
-                model.vae.to(torch.float32)
+            if bool(torch.isnan(pixels).any()) and use_float32(model, "The VAE produced NaN"):
                 pixels = model.vae.decode(latent.float(), return_dict=False)[0]
         if check_nan and bool(torch.isnan(pixels).any()):
             raise NansException(nan_message("VAE"))
         array = ((pixels[0].float() / 2 + 0.5).nan_to_num().clamp(0, 1) * 255).round().byte()
         images.append(Image.fromarray(array.permute(1, 2, 0).cpu().numpy()))
     return images
+
+
+def use_float32(model: Any, why: str) -> bool:
+    """Moves the VAE to float32 for good; False when it is there already."""
+    import torch
+
+    if model.vae.dtype is torch.float32:
+        return False
+    log.warning("%s in %s; the VAE runs in float32 from now on (see --no-half-vae).", why, model.vae.dtype)
+    model.vae.to(torch.float32)
+    return True
 
 
 def preview(kind: str, latent: Any) -> Image.Image:

@@ -93,7 +93,7 @@ def second_pass(plan: Plan, found: Any, generators: list[Any]) -> Any:
         mode, antialias = LATENT_UPSCALERS[upscaler]
         large = torch.nn.functional.interpolate(found.float(), size=(height // 8, width // 8), mode=mode, **({"antialias": True} if antialias else {}))
         return img2img(plan, large.to(found.dtype), generators, plan.strength, steps)
-    images = latent_space.decode(plan.model, found, plan.check_nan)
+    images = finish(plan, found)
     enlarged = [image.resize((width, height), IMAGE_UPSCALERS[upscaler]) for image in images]
     return img2img(plan, enlarged, generators, plan.strength, steps)
 
@@ -113,4 +113,6 @@ def _second_size(plan: Plan) -> tuple[int, int]:
 
 def finish(plan: Plan, found: Any) -> list[Image.Image]:
     """Latents to pictures."""
+    if plan.task.body.fettle_vae_dtype == "float32":
+        latent_space.use_float32(plan.model, "A picture came out black")
     return latent_space.decode(plan.model, found, plan.check_nan)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -69,6 +69,8 @@ class Generation(Body):
     save_images: bool = False
     alwayson_scripts: dict[str, Any] = {}
     infotext: Text | None = None
+    # fettle's own, not A1111's: decode with a VAE that cannot overflow, after a picture came out black.
+    fettle_vae_dtype: Literal["float32"] | None = None
 
 
 class Txt2Img(Generation):
