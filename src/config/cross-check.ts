@@ -109,7 +109,7 @@ const offWords = ["false", "0", "no", "off", ""];
 function* openToWorld(tree: Tree): Generator<Diagnostic> {
   const path = ["sources", "http"];
   const listen = scalarAt(tree, [...path, "listen"]) ?? "";
-  if (listen === "" || listen === "localhost" || listen === "::1" || /^127\./.test(listen)) return;
+  if (listen === "" || listen === "localhost" || listen === "::1" || /^127(\.\d{1,3}){3}$/.test(listen)) return;
   if (offWords.includes(scalarAt(tree, [...path, "enabled"]) ?? "true")) return;
   if (scalarAt(tree, [...path, "apiKey"]) || !offWords.includes(scalarAt(tree, [...path, "allowUnauthenticated"]) ?? "")) return;
   const at = treeAt(tree, [...path, "listen"]);

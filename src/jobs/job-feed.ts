@@ -26,7 +26,13 @@ export class JobFeed {
   readonly #life = randomBytes(4).toString("hex");
   readonly #readers = new Set<FeedReader>();
   readonly #past: FeedMessage[] = [];
+  readonly #onReaders: ((count: number) => void) | undefined;
   #seq = 0;
+
+  /** `onReaders` hears how many listen, each time that changes. */
+  constructor({ onReaders }: { onReaders?: (count: number) => void } = {}) {
+    this.#onReaders = onReaders;
+  }
 
   /** For the event bus. */
   readonly observe = (event: StampedEvent): void => {
@@ -63,13 +69,14 @@ export class JobFeed {
   }): { readonly reader: FeedReader; readonly missed: readonly FeedMessage[] | undefined } | undefined {
     if (this.#readers.size >= mostReaders) return undefined;
     const { job, wantsPreviews, lastId } = options;
-    const reader: FeedReader = new FeedReader({ job, wantsPreviews, onClose: () => void this.#readers.delete(reader) });
+    const onClose = () => {
+      this.#readers.delete(reader);
+      this.#onReaders?.(this.#readers.size);
+    };
+    const reader: FeedReader = new FeedReader({ job, wantsPreviews, onClose });
     this.#readers.add(reader);
+    this.#onReaders?.(this.#readers.size);
     return { reader, missed: this.#since(lastId)?.filter((message) => job === undefined || message.job === job) };
-  }
-
-  get readers(): number {
-    return this.#readers.size;
   }
 
   close(): void {

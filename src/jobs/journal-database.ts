@@ -44,7 +44,6 @@ const schema = `
     host TEXT NOT NULL,
     tries INTEGER NOT NULL DEFAULT 0,
     refusals INTEGER NOT NULL DEFAULT 0,
-    firstAt INTEGER,
     nextAt INTEGER NOT NULL DEFAULT 0
   ) STRICT;
   PRAGMA user_version = ${schemaVersion};`;

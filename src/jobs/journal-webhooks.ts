@@ -12,14 +12,14 @@ export interface DueWebhook {
   readonly tries: number;
   /** Tries that the receiver itself turned down. */
   readonly refusals: number;
-  /** When it was first tried; wall clock, ms. */
-  readonly firstAt: number | null;
+  /** When its job had its result; wall clock, ms. */
+  readonly finishedAt: number;
   /** Of its job. */
   readonly source: string;
   readonly id: string;
 }
 
-const columns = "jobKey, messageId, url, host, tries, refusals, firstAt, source, id";
+const columns = "jobKey, messageId, url, host, tries, refusals, finishedAt, source, id";
 
 /**
  * The outbox of webhooks, beside the jobs in one database: a webhook is written together with its job's acceptance, is due from the
@@ -57,15 +57,27 @@ export class JournalWebhooks {
   }
 
   /** To be tried again at `nextAt`. A job that was begun anew meanwhile has another message, which stays as it is. */
-  postpone({ jobKey, messageId }: DueWebhook, { now, nextAt, refused }: { now: number; nextAt: number; refused: boolean }): void {
-    this.#prepare(
-      "UPDATE webhook SET tries = tries + 1, refusals = refusals + ?, firstAt = coalesce(firstAt, ?), nextAt = ? WHERE jobKey = ? AND messageId = ?",
-    ).run(refused ? 1 : 0, now, nextAt, jobKey, messageId);
+  postpone({ jobKey, messageId }: DueWebhook, { nextAt, refused }: { nextAt: number; refused: boolean }): void {
+    this.#prepare("UPDATE webhook SET tries = tries + 1, refusals = refusals + ?, nextAt = ? WHERE jobKey = ? AND messageId = ?").run(
+      refused ? 1 : 0,
+      nextAt,
+      jobKey,
+      messageId,
+    );
   }
 
   /** Delivered, or given up. */
   remove({ jobKey, messageId }: Pick<DueWebhook, "jobKey" | "messageId">): void {
     this.#prepare("DELETE FROM webhook WHERE jobKey = ? AND messageId = ?").run(jobKey, messageId);
+  }
+
+  /** Those whose jobs ended before, oldest first. */
+  olderThan(before: number, most: number): readonly DueWebhook[] {
+    return this.#prepare(
+      `SELECT ${columns} FROM webhook JOIN job ON job.key = jobKey WHERE job.status IS NOT NULL AND finishedAt < ? ORDER BY finishedAt LIMIT ?`,
+    )
+      .all(before, most)
+      .map((row) => ({ ...row }) as unknown as DueWebhook);
   }
 
   /** The oldest ones, whose results together take more than `maxBytes` of the disk while they wait. */

@@ -57,7 +57,8 @@ function refuse(c: Context, reason: string): Response {
   return replyError(c, 403, { code: "job.wrong-origin", message: `Cannot answer the request: ${reason}.` });
 }
 
-const isLoopback = (address: string): boolean => address === "localhost" || address === "::1" || address.startsWith("127.");
+// By the whole of it: a name may begin like an address.
+const isLoopback = (name: string): boolean => name === "localhost" || name === "::1" || /^127(\.\d{1,3}){3}$/.test(name);
 
 const isOwnName = (name: string, allowed: readonly string[]): boolean =>
   name === "" || isLoopback(name) || name.endsWith(".localhost") || allowed.includes(name);

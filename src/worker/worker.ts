@@ -52,10 +52,12 @@ type ServeConfig = NonNullable<WorkerSettings["sources"]["http"]>;
 export async function runWorker(options: WorkerOptions): Promise<number> {
   const { control, settings, snapshot, log } = options;
   const drain = planDrain(settings.stopBudgetMs);
-  const onStop = () => {
-    drain.begin();
-    process.once("SIGTERM", drain.hasten);
+  const onStop = () => drain.begin();
+  let signals = options.stop.aborted ? 1 : 0;
+  const onSignal = () => {
+    if (++signals > 1) drain.hasten();
   };
+  process.on("SIGTERM", onSignal);
   options.stop.addEventListener("abort", onStop, { once: true });
   if (options.stop.aborted) onStop();
 
@@ -63,7 +65,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   const emit = (event: FettleEvent) => void bus.emit(event);
   const reporter = createReporter(control, bus);
   bus.observe(logJobs(log, { milestones: Boolean(settings.sources.runpod?.endpointId) }));
-  const feed = new JobFeed();
+  const feed = new JobFeed({ onReaders: (count) => log.debug(`Readers of /events: ${count}.`) });
   bus.observe(feed.observe);
 
   const place = prepareJournalPlace(settings.stateDir);
@@ -187,7 +189,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     finisher.close();
     journal.close();
     options.stop.removeEventListener("abort", onStop);
-    process.off("SIGTERM", drain.hasten);
+    process.off("SIGTERM", onSignal);
   }
   return exitCode;
 }

@@ -197,8 +197,8 @@ test("A webhook is due when its job has its result, survives a reopening and kee
   journal = await openIn(state.dir);
   const [due] = journal.webhooks.due(Date.now(), 10);
   assert.ok(due);
-  assert.deepEqual([due.id, due.url, due.tries, due.firstAt], ["a", "https://example.test/hook", 0, null]);
-  journal.webhooks.postpone(due, { now: 100, nextAt: 200, refused: true });
+  assert.deepEqual([due.id, due.host, due.tries, due.finishedAt], ["a", "example.test", 0, 5]);
+  journal.webhooks.postpone(due, { nextAt: 200, refused: true });
   assert.deepEqual([journal.webhooks.due(199, 10), journal.webhooks.nextAt()], [[], 200]);
   assert.deepEqual(journal.expire(1000, 0), []);
   assert.equal(journal.webhooks.beyond(9)[0]?.jobKey, row.key);

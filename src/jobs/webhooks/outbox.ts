@@ -26,6 +26,7 @@ const mostRefusals = 5;
 /** Results that wait for their receivers may take this much of the disk; the oldest are given up first. */
 const mostWaitingBytes = 2_000_000_000;
 const boundEveryMs = 60_000;
+const mostBounded = 1000;
 
 interface Host {
   sending: number;
@@ -149,9 +150,9 @@ export class WebhookOutbox {
     const now = Date.now();
     const pauseMs = Math.max(backoffMs(due.tries + 1, { ...growth, firstMs: this.#firstPauseMs }), outcome.type === "again" ? (outcome.afterMs ?? 0) : 0);
     const isOver =
-      outcome.type === "never" || (outcome.type === "refused" && due.refusals + 1 >= mostRefusals) || now + pauseMs > (due.firstAt ?? now) + config.retryFor;
+      outcome.type === "never" || (outcome.type === "refused" && due.refusals + 1 >= mostRefusals) || now + pauseMs > due.finishedAt + config.retryFor;
     if (isOver) journal.webhooks.remove(due);
-    else journal.webhooks.postpone(due, { now, nextAt: now + pauseMs, refused: outcome.type === "refused" });
+    else journal.webhooks.postpone(due, { nextAt: now + pauseMs, refused: outcome.type === "refused" });
     emit({ type: "webhook.failed", ...about, tries: due.tries + 1, reason: outcome.reason, retryInMs: isOver ? 0 : Math.round(pauseMs) });
   }
 
@@ -164,10 +165,19 @@ export class WebhookOutbox {
     const now = performance.now();
     if (now - this.#boundedAt < boundEveryMs) return;
     this.#boundedAt = now;
-    for (const due of this.#parts.journal.webhooks.beyond(mostWaitingBytes)) {
-      this.#parts.journal.webhooks.remove(due);
-      const { id: job, source, host, tries } = due;
-      this.#parts.emit({ type: "webhook.failed", job, source, host, tries, reason: "too many results wait for their webhooks", retryInMs: 0 });
+    const { journal, config } = this.#parts;
+    for (const due of journal.webhooks.beyond(mostWaitingBytes)) this.#giveUp(due, "too many results wait for their webhooks");
+    // A host that hangs gets few tries, so most of what waits for it comes to its end here. What was never tried because fettle was off
+    // gets its one try.
+    const isHopeless = ({ tries, host }: DueWebhook) => tries > 0 || (this.#hosts.get(host)?.failures ?? 0) > 0;
+    for (const due of journal.webhooks.olderThan(Date.now() - config.retryFor, mostBounded).filter(isHopeless)) {
+      if (!this.#sending.has(due.jobKey)) this.#giveUp(due, "its time is over");
     }
+  }
+
+  #giveUp(due: DueWebhook, reason: string): void {
+    this.#parts.journal.webhooks.remove(due);
+    const { id: job, source, host, tries } = due;
+    this.#parts.emit({ type: "webhook.failed", job, source, host, tries, reason, retryInMs: 0 });
   }
 }
