@@ -131,6 +131,8 @@ export interface RunOptions {
   readonly wantsPreviews?: () => boolean;
   /** A piece of the output before its end (a generator's yield); the run goes on when it resolves. */
   readonly onPartial?: (value: unknown) => Promise<void>;
+  /** The output comes in pieces, though there may be none. */
+  readonly onStream?: () => void;
 }
 
 export interface Engine {

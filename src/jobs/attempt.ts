@@ -67,6 +67,7 @@ export async function runAttempt(
       },
       onActivity: () => stall.touch(),
       wantsPreviews: () => source.wantsPreviews?.(lease) === true,
+      onStream: () => source.streams?.(lease),
       ...(source.partial && { onPartial: async (value: unknown) => await source.partial?.(lease, value) }),
     })
     .catch((error: unknown): AttemptResult => ({ type: "failed", code: "engine.failed", message: `Cannot run the job: ${String(error)}.`, retryable: false }));

@@ -34,6 +34,8 @@ export interface Source {
   progress?(lease: Lease, progress: Progress): void;
   /** Sends a piece of the output on before its end; resolves when the next may come. Never after `deliver` began. */
   partial?(lease: Lease, value: unknown): Promise<void>;
+  /** The output of this job comes in pieces, though there may be none. */
+  streams?(lease: Lease): void;
   /** Somebody wants to see previews of this very job now. Default: no. */
   wantsPreviews?(lease: Lease): boolean;
   /** `runpod`: `meta` goes into the output, because the platform passes nothing else on, and `stopPod` beside it. Default: meta beside the output. */

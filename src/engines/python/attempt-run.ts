@@ -102,6 +102,7 @@ export class AttemptRun {
         return { type: "result", result: failed("engine.bad-answer", `the handler's process answered with HTTP ${response.statusCode}`, false) };
       }
       this.#on.onSlots(Number(response.headers["x-fettle-slots"]));
+      if (response.headers["x-fettle-stream"] === "true") this.#on.run.onStream?.();
       return { type: "result", result: await this.#follow(response, startedMs) };
     } catch (error) {
       if (hangUp.aborted) return { type: "result", result: { type: "cancelled" } };

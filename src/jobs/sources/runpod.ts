@@ -130,6 +130,10 @@ export class RunpodSource implements Source {
     return null;
   }
 
+  streams({ job }: Lease): void {
+    this.#held.noteStreamed(job.id);
+  }
+
   rest(): readonly Lease[] {
     const rest = this.#waiting;
     this.#waiting = [];

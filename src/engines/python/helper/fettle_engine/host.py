@@ -49,6 +49,11 @@ class Host:
         return self._slots if serving is None else serving.slots
 
     @property
+    def streams(self) -> bool:
+        serving = self._serving
+        return serving is not None and serving.handler.is_generator
+
+    @property
     def running(self) -> int:
         return len(self._runs)
 
@@ -141,12 +146,12 @@ class Host:
 
     def report(self, job: Any, progress: Any) -> None:
         """In the place of `runpod.serverless.progress_update`; never raises and never waits."""
-        job_id = str(job.get("id")) if isinstance(job, dict) else str(job)
+        job_id = job.get("id") if isinstance(job, dict) else None
         run = current_run.get()
-        if run is None or run.job_id != job_id:
+        if job_id is not None and (run is None or run.job_id != str(job_id)):
             with self._changed:
-                run = next((one for one in self._runs.values() if one.job_id == job_id), run)
-        if run is None:
+                run = next((one for one in self._runs.values() if one.job_id == str(job_id)), None)
+        if run is None or run.ended.is_set():
             return say(f"progress_update: there is no job {job_id} here.")
         try:
             return run.report(encode_json(progress, "progress"))

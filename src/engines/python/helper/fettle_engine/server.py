@@ -109,6 +109,7 @@ class Visit(BaseHTTPRequestHandler):
             self.send_header("Content-Type", "application/x-ndjson")
             self.send_header("Connection", "close")
             self.send_header("X-Fettle-Slots", str(host.slots))
+            self.send_header("X-Fettle-Stream", "true" if host.streams else "false")
             self.end_headers()
             for frame in run.frames():
                 self.wfile.write(frame.line)
