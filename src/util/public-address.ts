@@ -1,7 +1,5 @@
 import { lookup } from "node:dns/promises";
 import { isIP, type LookupFunction } from "node:net";
-import { networkInterfaces } from "node:os";
-import ipaddr from "ipaddr.js";
 
 export interface Address {
   readonly address: string;
@@ -35,6 +33,8 @@ export async function resolvePublic(host: string, { allowPrivate = false, allowH
   if (typeof found === "string") return { type: "unresolved", reason: found };
   const [first, ...others] = [...new Set(found)].map((address): Address => ({ address, family: isIP(address) === 6 ? 6 : 4 }));
   if (!first) return { type: "unresolved", reason: "it has no address" };
+  // Loaded when somebody names a host: most workers start and end without.
+  const { isPublic } = await import("./public-range.ts");
   // One bad address among good ones is how a name is made to lead inside now and then.
   if (!mayBePrivate && ![first, ...others].every(({ address }) => isPublic(address))) {
     return { type: "refused", reason: isIP(name) ? "it is not a public address" : "it leads to an address that is not public" };
@@ -48,28 +48,6 @@ export function pinTo(addresses: readonly [Address, ...Address[]]): LookupFuncti
     if (options.all) callback(null, [...addresses]);
     else callback(null, addresses[0].address, addresses[0].family);
   };
-}
-
-// A cloud's inner service on an address that looks public: Azure's host agent.
-const inner = new Set(["168.63.129.16"]);
-
-/** Whether an address (in any notation of IPv4 or IPv6) is reachable for everybody: not private, local, reserved, nor this machine's own. */
-export function isPublic(text: string): boolean {
-  if (!ipaddr.isValid(text)) return false;
-  let address = ipaddr.process(text);
-  const nat64 = address instanceof ipaddr.IPv6 && address.match(ipaddr.IPv6.parse("64:ff9b::"), 96);
-  // Behind NAT64 the last four bytes are where the connection really goes.
-  if (nat64) address = ipaddr.fromByteArray(address.toByteArray().slice(12));
-  if (address.range() !== "unicast") return false;
-  // Of IPv6 only 2000::/3 has been given out; the rest is not routed, and ::/96 hides IPv4.
-  if (address instanceof ipaddr.IPv6 && !address.match(ipaddr.IPv6.parse("2000::"), 3)) return false;
-  const plain = address.toString();
-  return !inner.has(plain) && !ownAddresses().has(plain);
-}
-
-function ownAddresses(): ReadonlySet<string> {
-  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
-  return new Set(all.map(({ address }) => (ipaddr.isValid(address) ? ipaddr.process(address).toString() : address)));
 }
 
 /** As a URL would write it: `0x7f.1` and `2130706433` become 127.0.0.1; without brackets and a last dot. */

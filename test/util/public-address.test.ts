@@ -3,7 +3,8 @@ import { createServer, request } from "node:http";
 import type { AddressInfo } from "node:net";
 import { networkInterfaces } from "node:os";
 import { test } from "node:test";
-import { isPublic, pinTo, resolvePublic } from "../../src/util/public-address.ts";
+import { pinTo, resolvePublic } from "../../src/util/public-address.ts";
+import { isPublic } from "../../src/util/public-range.ts";
 
 const signal = new AbortController().signal;
 

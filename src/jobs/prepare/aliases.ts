@@ -77,7 +77,7 @@ export function translateAliases(input: Body, at: string): Translated | Invalid 
     if (there === undefined || there === null) {
       body[target] = value;
       origins.set(target, alias);
-    } else if (JSON.stringify(there) !== JSON.stringify(value)) {
+    } else if (!isSame(there, value)) {
       warnings.push(`${at}.${alias} differs from ${at}.${origins.get(target) ?? target}, which is used.`);
     }
   };
@@ -93,8 +93,14 @@ export function translateAliases(input: Body, at: string): Translated | Invalid 
   const fault = translateSize(body, at, put);
   if (fault) return fault;
   translateScheduler(body, put);
-  const isSame = Object.keys(body).length === Object.keys(input).length && Object.keys(body).every((key) => body[key] === input[key]);
-  return { type: "translated", body: isSame ? input : body, warnings, origins };
+  const isUntouched = Object.keys(body).length === Object.keys(input).length && Object.keys(body).every((key) => body[key] === input[key]);
+  return { type: "translated", body: isUntouched ? input : body, warnings, origins };
+}
+
+/** Shallow, because images are long. */
+function isSame(one: unknown, other: unknown): boolean {
+  if (!Array.isArray(one) || !Array.isArray(other)) return one === other;
+  return one.length === other.length && one.every((item, index) => item === other[index]);
 }
 
 type Put = (target: string, value: unknown, alias: string) => void;

@@ -32,29 +32,64 @@ class Failed extends Error {
  */
 export async function download(text: string, limits: DownloadLimits, { signal }: { signal: AbortSignal }): Promise<Download> {
   const timeout = AbortSignal.timeout(limits.timeoutMs);
-  const either = AbortSignal.any([signal, timeout]);
+  const silence = new Silence(limits.silenceMs);
   try {
-    return { type: "bytes", bytes: await follow(text.trim(), limits, either) };
+    return { type: "bytes", bytes: await follow(text.trim(), limits, { silence, signal: AbortSignal.any([signal, timeout, silence.signal]) }) };
   } catch (error) {
     signal.throwIfAborted();
+    // A connection that was ended by us fails in one of many words; ours come first.
     if (timeout.aborted) return { type: "failed", reason: `it takes longer than ${limits.timeoutMs} ms (jobs.inputs.timeout)`, passing: false };
+    if (silence.signal.aborted) return { type: "failed", reason: `its server is silent for ${limits.silenceMs} ms`, passing: true };
     if (error instanceof Failed) return { type: "failed", reason: error.message, passing: error.passing };
     return { type: "failed", ...connectionFault(error as NodeJS.ErrnoException) };
+  } finally {
+    silence.end();
   }
 }
 
-async function follow(text: string, limits: DownloadLimits, signal: AbortSignal): Promise<Buffer> {
+/** Aborts when nothing was heard for a while. */
+class Silence {
+  readonly #controller = new AbortController();
+  readonly #ms: number;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(ms: number) {
+    this.#ms = ms;
+    this.heard();
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  heard(): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#controller.abort(), this.#ms);
+  }
+
+  end(): void {
+    clearTimeout(this.#timer);
+  }
+}
+
+interface Watch {
+  readonly silence: Silence;
+  readonly signal: AbortSignal;
+}
+
+async function follow(text: string, limits: DownloadLimits, watch: Watch): Promise<Buffer> {
   let url = parse(text);
   // The caller's own credentials, for the place they were given for and no other.
   const { origin } = url;
   const authorization =
     url.username || url.password ? `Basic ${Buffer.from(decodeURIComponent(`${url.username}:${url.password}`)).toString("base64")}` : undefined;
   for (let hop = 0; hop <= mostRedirects; hop++) {
-    const resolution = await resolvePublic(url.hostname, { ...limits, signal });
+    const resolution = await resolvePublic(url.hostname, { ...limits, signal: watch.signal });
     if (resolution.type !== "resolved") throw new Failed(`${url.hostname} cannot be asked: ${resolution.reason}`, resolution.type === "unresolved");
-    const response = await ask(url, resolution.addresses, url.origin === origin ? authorization : undefined, limits, signal);
+    const response = await ask(url, resolution.addresses, url.origin === origin ? authorization : undefined, watch.signal);
+    watch.silence.heard();
     const status = response.statusCode ?? 0;
-    if (!redirects.has(status)) return await readBody(response, url, limits);
+    if (!redirects.has(status)) return await readBody(response, url, limits, watch.silence);
     response.destroy();
     const { location } = response.headers;
     if (location === undefined) throw new Failed(`${url.hostname} redirects to nowhere`, false);
@@ -70,13 +105,7 @@ function parse(text: string, base?: URL): URL {
   return url;
 }
 
-function ask(
-  url: URL,
-  addresses: readonly [Address, ...Address[]],
-  authorization: string | undefined,
-  { silenceMs }: DownloadLimits,
-  signal: AbortSignal,
-): Promise<IncomingMessage> {
+function ask(url: URL, addresses: readonly [Address, ...Address[]], authorization: string | undefined, signal: AbortSignal): Promise<IncomingMessage> {
   const headers = { accept: "image/*", "accept-encoding": "identity", "user-agent": "fettle", ...(authorization && { authorization }) };
   const send = url.protocol === "https:" ? requestHttps : requestHttp;
   const { hostname, port, protocol } = url;
@@ -84,14 +113,13 @@ function ask(
   return new Promise((resolve, reject) => {
     // A connection of its own: none that was opened for somebody else's name is used again, nor kept.
     const request = send({ ...options, method: "GET", agent: false, headers, lookup: pinTo(addresses), signal });
-    request.setTimeout(silenceMs, () => request.destroy(new Failed(`${hostname} is silent for ${silenceMs} ms`, true)));
     request.once("response", resolve);
     request.on("error", reject);
     request.end();
   });
 }
 
-async function readBody(response: IncomingMessage, { hostname }: URL, { maxBytes, silenceMs }: DownloadLimits): Promise<Buffer> {
+async function readBody(response: IncomingMessage, { hostname }: URL, { maxBytes }: DownloadLimits, silence: Silence): Promise<Buffer> {
   const fail = (reason: string, passing = false) => {
     response.destroy();
     return new Failed(reason, passing);
@@ -106,21 +134,11 @@ async function readBody(response: IncomingMessage, { hostname }: URL, { maxBytes
   if (declared !== undefined && declared > maxBytes) throw fail(tooLarge);
   const chunks: Buffer[] = [];
   let size = 0;
-  let watch = setTimeout(() => {}, 0);
-  const alive = () => {
-    clearTimeout(watch);
-    watch = setTimeout(() => response.destroy(new Failed(`${hostname} is silent for ${silenceMs} ms`, true)), silenceMs);
-  };
-  try {
-    alive();
-    for await (const chunk of response as AsyncIterable<Buffer>) {
-      alive();
-      size += chunk.length;
-      if (size > maxBytes) throw fail(tooLarge);
-      chunks.push(chunk);
-    }
-  } finally {
-    clearTimeout(watch);
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    silence.heard();
+    size += chunk.length;
+    if (size > maxBytes) throw fail(tooLarge);
+    chunks.push(chunk);
   }
   if (!response.complete || (declared !== undefined && declared !== size)) throw new Failed(`the connection to ${hostname} broke off`, true);
   return Buffer.concat(chunks, size);

@@ -1,7 +1,7 @@
 import { suggest } from "../../util/suggest.ts";
 import type { Body } from "./invalid.ts";
 
-// The fields of A1111 v1.10.1's request models, in their order; the bundled engine has the same (a test compares them).
+// The fields of A1111 v1.10.1's request models, in their order; the bundled engine has them too (a test compares them).
 const both = `prompt negative_prompt styles seed subseed subseed_strength seed_resize_from_h seed_resize_from_w sampler_name scheduler
   batch_size n_iter steps cfg_scale width height restore_faces tiling do_not_save_samples do_not_save_grid eta denoising_strength
   s_min_uncond s_churn s_tmax s_tmin s_noise override_settings override_settings_restore_afterwards refiner_checkpoint refiner_switch_at
@@ -18,6 +18,9 @@ const anyKeys = new Set([...txt2imgKeys, ...img2imgKeys]);
 
 /** What Forge and its kin add; they run as kind `a1111`, and A1111 itself ignores it. */
 const forkKeys = new Set(["distilled_cfg_scale", "hr_cfg", "hr_distilled_cfg", "hr_additional_modules"]);
+
+/** What the bundled engine has beyond A1111. */
+export const bundledKeys: ReadonlySet<string> = new Set(["fettle_vae_dtype"]);
 
 /** Names of other APIs that mean one of A1111's options; too unlike in their values to be mapped. */
 const meant: Readonly<Record<string, string>> = {
@@ -39,7 +42,7 @@ export interface UnknownKey {
 export function findUnknownKeys(body: Body, { call, kind, at }: { call: "txt2img" | "img2img"; kind: string; at: string }): readonly UnknownKey[] {
   const known = call === "txt2img" ? txt2imgKeys : img2imgKeys;
   return Object.keys(body).flatMap((key) => {
-    if (known.has(key) || (kind === "a1111" && forkKeys.has(key))) return [];
+    if (known.has(key) || (kind === "a1111" ? forkKeys : bundledKeys).has(key)) return [];
     const shown = `${at}.${key.length > 60 ? `${key.slice(0, 60)}…` : key}`;
     if (anyKeys.has(key)) return [{ key, warning: `${shown} belongs to ${call === "txt2img" ? "img2img" : "txt2img"}; ${call} ignores it.` }];
     const near = Object.hasOwn(meant, key) ? meant[key] : key.length <= 60 ? suggest(key, known) : undefined;

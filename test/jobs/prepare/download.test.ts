@@ -161,9 +161,9 @@ test("a length that is a lie is noticed", async () => {
 
 test("a server that is silent or drips is left", async () => {
   await using silent = await startRawServer(() => {});
-  assert.match(await reasonOf(silent.url, { silenceMs: 50 }), /^127\.0\.0\.1 is silent for 50 ms$/);
+  assert.match(await reasonOf(silent.url, { silenceMs: 50 }), /^its server is silent for 50 ms$/);
   await using stuck = await startRawServer((socket) => void socket.write("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nsome"));
-  assert.match(await reasonOf(stuck.url, { silenceMs: 50 }), /^127\.0\.0\.1 is silent for 50 ms$/);
+  assert.match(await reasonOf(stuck.url, { silenceMs: 50 }), /^its server is silent for 50 ms$/);
   await using dripping = await startRawServer((socket) => {
     socket.write("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n");
     const drip = setInterval(() => socket.write("x"), 10);

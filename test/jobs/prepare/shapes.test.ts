@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { createPreparer } from "../../../src/jobs/prepare/create-prepare.ts";
-import { img2imgKeys, txt2imgKeys } from "../../../src/jobs/prepare/keys.ts";
+import { bundledKeys, img2imgKeys, txt2imgKeys } from "../../../src/jobs/prepare/keys.ts";
 import { makePng } from "../../fixtures/png.ts";
 import { seededRandom } from "../../fixtures/seeded-random.ts";
 import { faultOf, jobOf, prepare, requestOf, usualRules } from "./rules.ts";
@@ -17,8 +17,8 @@ test("the keys are those of the bundled engine's schema", () => {
   };
   const shared = fieldsOf("Generation");
   assert.ok(shared.length > 40);
-  assert.deepEqual([...txt2imgKeys].sort(), [...shared, ...fieldsOf("Txt2Img")].sort());
-  assert.deepEqual([...img2imgKeys].sort(), [...shared, ...fieldsOf("Img2Img")].sort());
+  assert.deepEqual([...txt2imgKeys, ...bundledKeys].sort(), [...shared, ...fieldsOf("Txt2Img")].sort());
+  assert.deepEqual([...img2imgKeys, ...bundledKeys].sort(), [...shared, ...fieldsOf("Img2Img")].sort());
 });
 
 test("a body in A1111's own names goes through as the object it is", async () => {

@@ -9,7 +9,7 @@ import { httpConfig, limit, runpodConfig, startRig } from "../worker-rig.ts";
 import { usualInputs } from "./rules.ts";
 
 const png = makePng({ width: 8, height: 8 });
-const inputs = { ...usualInputs, allowPrivate: true };
+const inputs = { ...usualInputs, allowPrivate: true, allowHosts: [] };
 const a1111 = () => ({ ...createScriptedEngine(), kind: "a1111" });
 
 async function post(url: string, body: unknown) {
