@@ -7,7 +7,7 @@ import type { Plan, Service } from "../plan/plan.ts";
 import { comparePlans, type PlanChange } from "./compare-plans.ts";
 import type { SupervisedService } from "./service.ts";
 import { stopAll } from "./shutdown.ts";
-import { type SignalWatch, watchHangup } from "./signals.ts";
+import { type SignalWatch, watchHangup, watchTerminal } from "./signals.ts";
 
 /** What the configuration says now. */
 export interface Reloaded {
@@ -118,9 +118,10 @@ function failureOf(error: unknown): { readonly message: string; readonly hint?: 
   return { message: `${error.message}${place}`, ...(error.hint !== undefined && { hint: error.hint }) };
 }
 
-/** Several SIGHUPs while one is obeyed are one more. */
-export function watchReload(read: unknown, run: () => Promise<void>): SignalWatch | undefined {
+/** Several SIGHUPs while one is obeyed are one more. `onAlone`: it came because the terminal is gone. */
+export function watchReload(read: unknown, run: () => Promise<void>, onAlone: () => void): SignalWatch | undefined {
   if (read === undefined) return undefined;
+  const isAlone = watchTerminal();
   let wanted = false;
   let running: Promise<void> | undefined;
   const again = async () => {
@@ -131,6 +132,7 @@ export function watchReload(read: unknown, run: () => Promise<void>): SignalWatc
     running = undefined;
   };
   return watchHangup(() => {
+    if (isAlone()) return onAlone();
     wanted = true;
     running ??= again();
   });

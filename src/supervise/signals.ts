@@ -1,4 +1,5 @@
 import { constants } from "node:os";
+import { isatty } from "node:tty";
 
 /** The number of a signal, for exit codes 128 + n; 0 for one this system does not know. */
 export function signalNumber(signal: NodeJS.Signals | null): number {
@@ -14,6 +15,12 @@ export const watchReopen = (onReopen: () => void): SignalWatch => watch("SIGUSR1
 function watch(signal: NodeJS.Signals, onSignal: () => void): SignalWatch {
   process.on(signal, onSignal);
   return { end: () => void process.off(signal, onSignal) };
+}
+
+/** The terminal that this process was started on, if there was one, is gone: a SIGHUP then means that, and nothing else. */
+export function watchTerminal(): () => boolean {
+  const terminals = [0, 1, 2].filter((fd) => isatty(fd));
+  return () => terminals.length > 0 && !terminals.some((fd) => isatty(fd));
 }
 
 export interface SignalWatch {

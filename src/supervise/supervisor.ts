@@ -188,7 +188,7 @@ async function supervise(
     const direct = current.plan.services.filter(({ directLog }) => directLog).map(({ name }) => name);
     bus.emit({ type: "supervisor.logs-reopened", files: logFiles.reopen(), direct });
   });
-  const hangup = watchReload(options.reload, () =>
+  const reloadNow = () =>
     reload({
       bus,
       services,
@@ -203,8 +203,8 @@ async function supervise(
       placed: (next) => expectLines(next, services),
       changed: around.changed,
       isStopping: () => isStopping,
-    }),
-  );
+    });
+  const hangup = watchReload(options.reload, reloadNow, () => stopping.resolve({ reason: "the terminal is gone", exitCode: 0, signal: "SIGHUP" }));
   const cause = await stopping.promise;
   isStopping = true;
   hangup?.end();

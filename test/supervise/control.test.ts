@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
+import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { connect, createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import { connectControl } from "../../src/control/client.ts";
@@ -178,4 +178,26 @@ test("the machine's health over HTTP; a port that is taken is a warning", async 
   assert.match(metrics, /^fettle_up 1$/m);
   assert.match(metrics, /^fettle_service_ready\{service="a",role="service"\} 1$/m);
   assert.equal((await get("/nothing")).status, 404);
+});
+
+test("a reader that does not read is cut off; the service it follows is never held up", async () => {
+  await using rig = await createRig();
+  const script = "import os\nos.read(0, 1)\nline = b'x' * 999 + b'\\n'\nfor n in range(40000): os.write(1, line)\n";
+  const argv = ["/bin/sh", "-c", `while [ ! -e ${rig.dir}/files/go ]; do sleep 0.02; done; exec python3 -c "$0"`, script];
+  const run = rig.run(rig.plan([rig.service("writer", { role: "task", argv, restart: { ...rig.service("x").restart, policy: "never" } }), rig.service("b")]));
+  await run.event("service.spawned", "writer");
+  const socket = connect({ path: join(rig.dir, "run/control.sock") });
+  socket.write("GET /services/writer/logs?follow=1 HTTP/1.1\r\nhost: fettle\r\n\r\n");
+  // Reads the head, then nothing more.
+  await new Promise<void>((resolve) => void socket.once("readable", () => resolve()));
+  writeFileSync(join(rig.dir, "files/go"), "");
+  assert.deepEqual((await run.event("service.exited", "writer")).ending, { code: 0, signal: null });
+  let read = 0;
+  for await (const chunk of socket) read += (chunk as Buffer).length;
+  assert.ok(read < 40_000_000, `cut off after ${read} bytes`);
+  const kept = readdirSync(join(rig.dir, "log"))
+    .filter((name) => name.startsWith("writer.log"))
+    .reduce((sum, name) => sum + statSync(join(rig.dir, "log", name)).size, 0);
+  assert.equal(kept, 40_000_000);
+  assert.equal(await run.stop(), 0);
 });

@@ -3,6 +3,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { connectControl } from "../../src/control/client.ts";
 import { findProcesses } from "../../src/supervise/process-table.ts";
 import { pause } from "../../src/util/pause.ts";
 import { createRig, fixture, isAlive, program, type Rig } from "./rig.ts";
@@ -127,3 +128,26 @@ function spawnStart(rig: Rig, prefix: readonly string[]) {
   writeFileSync(config, JSON.stringify({ version: 1, ...folders, health: { enabled: false }, services }));
   return spawnSupervisor(rig, rig.plan([]), { prefix, argv: program(join(import.meta.dirname, "../../src/main.ts"), "start", "--config", config) });
 }
+
+inPidNamespace("as PID 1 and behind tini: SIGHUP reloads, SIGUSR1 reopens the logs, SIGINT ends it; none of them reaches a service", async () => {
+  await using rig = await createRig();
+  await using supervisor = spawnStart(rig, alone);
+  const service = await rig.started("a");
+  await service.order({ print: "a line" });
+  const first = await firstIn(supervisor.pid);
+  const heard: string[] = [];
+  const listening = (async () => {
+    for await (const { type } of connectControl(join(rig.dir, "run/control.sock")).events(0)) {
+      heard.push(type);
+      rig.changed();
+    }
+  })().catch(() => undefined);
+  process.kill(first, "SIGHUP");
+  await rig.until("the reload", () => heard.includes("supervisor.reloaded") || undefined);
+  process.kill(first, "SIGUSR1");
+  await rig.until("the new log files", () => heard.includes("supervisor.logs-reopened") || undefined);
+  assert.deepEqual(service.signals, []);
+  process.kill(first, "SIGINT");
+  assert.deepEqual(await supervisor.ended, { code: 0, signal: null });
+  await listening;
+});

@@ -148,3 +148,32 @@ test("a daemon that forked twice belongs to its service: it ends with it, after 
   await rig.until("the daemon's end", () => second.isGone || undefined);
   assert.deepEqual(second.signals, ["SIGTERM"]);
 });
+
+test("started again while it is still being stopped: the new copy waits for the end of the old one", async () => {
+  await using rig = await createRig();
+  const run = rig.run(rig.plan([rig.service("slow"), rig.service("other")]));
+  const slow = await rig.started("slow");
+  await slow.order({ ignoreTerm: true });
+  const stopping = control(rig).stop("slow");
+  await rig.until("its signal", () => slow.signals[0]);
+  const restarting = control(rig).restart("slow");
+  const again = control(rig).restart("slow");
+  await slow.order({ exit: 0 });
+  await Promise.all([stopping, restarting, again]);
+  await rig.started("slow", 2);
+  before(rig, "slow gone", "slow up");
+  assert.equal(rig.callers.filter(({ name }) => name === "slow").length, 2);
+  assert.equal(await run.stop(), 0);
+});
+
+test("a dependency restarted by hand does not fail who waits for it", async () => {
+  await using rig = await createRig();
+  const flag = join(rig.dir, "files/ready");
+  const run = rig.run(rig.plan([rig.service("db", ready({ type: "file", path: flag })), rig.service("web", { dependsOn: [on("db")] })]));
+  await rig.started("db");
+  await control(rig).restart("db");
+  await (await rig.started("db", 2)).order({ touch: flag });
+  await rig.started("web");
+  assert.ok(!run.events.some(({ type }) => type === "service.failed"));
+  assert.equal(await run.stop(), 0);
+});

@@ -2,8 +2,11 @@ import assert from "node:assert/strict";
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { findProcesses } from "../../src/supervise/process-table.ts";
 import { resolveUser } from "../../src/supervise/user.ts";
+import { pause } from "../../src/util/pause.ts";
 import { createRig } from "./rig.ts";
+import { spawnSupervisor } from "./spawned.ts";
 
 test("what cannot be started is given up at once, with the true reason", async () => {
   await using rig = await createRig();
@@ -61,4 +64,19 @@ test("users and groups are found by name and by number", () => {
   assert.deepEqual(resolveUser("4711:4712"), { uid: 4711, gid: 4712 });
   assert.deepEqual(resolveUser("4711"), { uid: 4711, gid: 4711 });
   assert.equal(resolveUser("nobody:no-such-group"), "there is no group no-such-group");
+});
+
+test("no descriptor left: what cannot be started is tried again, nothing else suffers, and the stop is clean", async () => {
+  await using rig = await createRig();
+  const restart = { ...rig.service("x").restart, maxRestarts: 1000 };
+  const many = Array.from({ length: 60 }, (_, index) => rig.service(`sleeper-${index}`, { argv: ["/bin/sleep", "600"], restart }));
+  await using supervisor = spawnSupervisor(rig, rig.plan([rig.service("first"), ...many]), { prefix: ["prlimit", "--nofile=90:90"] });
+  const first = await rig.started("first");
+  const family = () => findProcesses(({ parent, state }) => parent === supervisor.pid && state !== "Z");
+  while (family().length < 10) await pause(20);
+  assert.ok(family().length < 60, "the limit was reached");
+  process.kill(supervisor.pid, "SIGTERM");
+  assert.deepEqual(await supervisor.ended, { code: 0, signal: null });
+  assert.deepEqual(first.signals, ["SIGTERM"]);
+  assert.deepEqual(family(), []);
 });
