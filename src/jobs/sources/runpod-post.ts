@@ -30,6 +30,8 @@ const backoff: BackoffOptions = { firstMs: 250, factor: 2, maxMs: 15_000, jitter
 const maxRefusals = 5;
 /** RunPod answers 400 to bodies over its limit (seen from about 19 MB); a small one was refused for another reason. */
 const suspectBytes = 1_000_000;
+/** Nothing under this is too large, whatever a gateway says; it is what a result is replaced by. */
+const neverTooLargeBytes = 16_384;
 const slowestBytesPerMs = 100;
 const longestHeader = 512;
 
@@ -79,7 +81,7 @@ function requestId(jobId: string): Readonly<Record<string, string>> {
 }
 
 function isTooLarge(status: number, sizeBytes: number): boolean {
-  return status === 413 || (status === 400 && sizeBytes > suspectBytes);
+  return (status === 413 && sizeBytes > neverTooLargeBytes) || (status === 400 && sizeBytes > suspectBytes);
 }
 
 export function isRefusal(status: number): boolean {
