@@ -24,7 +24,8 @@ export async function serve(answer: Answer, listen: Listen): Promise<Served> {
 
 async function serveOnBun(answer: Answer, listen: Listen): Promise<Served> {
   const where = "socketPath" in listen ? { unix: listen.socketPath } : { hostname: listen.host, port: listen.port };
-  const server = bunApi()?.serve({ ...where, idleTimeout: 0, fetch: answer });
+  // In development, its default, Bun draws the stack of a reader that was cut off into the container's log.
+  const server = bunApi()?.serve({ ...where, idleTimeout: 0, development: false, fetch: answer });
   return { close: async () => void (await server?.stop(true)) };
 }
 

@@ -34,6 +34,7 @@ export interface BunServeOptions {
   readonly port?: number;
   /** Seconds; 0 keeps idle connections, such as an event stream in a quiet hour. */
   readonly idleTimeout: number;
+  readonly development: boolean;
   fetch(request: Request): Response | Promise<Response>;
 }
 
