@@ -9,8 +9,10 @@ export interface Attempt {
   readonly jobId: string;
   /** The job's input in the dialect of this kind of engine, checked to be a JSON object. */
   readonly input: Readonly<Record<string, unknown>>;
-  /** Which of the engine's calls it is for, such as `/sdapi/v1/img2img`; undefined: the connection decides by the input. */
+  /** Which of the engine's calls it is for, such as `POST /sdapi/v1/img2img`; undefined: the connection decides by the input. */
   readonly call?: string;
+  /** False: this call answers with any JSON, not with `images`. Default true. */
+  readonly answersImages?: boolean;
   /** Other keys of the envelope (webhook, policy …), for engines whose code sees the whole job. */
   readonly extra?: Readonly<Record<string, unknown>>;
   readonly dir: string;
@@ -168,6 +170,8 @@ export interface ConnectOptions {
   readonly letGoMs?: number;
   /** The same while it still loads a model, which no engine can break off. Default 10 min. */
   readonly loadingMs?: number;
+  /** Whose prompts these are, the same in each life of a worker: an engine's queue keeps them when the worker dies. */
+  readonly owner?: string;
   /** Begins reading an answer of this attempt into `attempt.dir`. */
   readAnswer(attempt: Attempt): Promise<AnswerReader>;
 }
