@@ -7,7 +7,7 @@ import { pause } from "../../util/pause.ts";
 import type { EnginePulse } from "../engine-pulse.ts";
 import type { EnvelopeLimits } from "../envelope.ts";
 import type { JobInput } from "../job.ts";
-import type { Delivery, Lease, Source } from "../source.ts";
+import type { BodyStyle, Delivery, Lease, Source } from "../source.ts";
 import type { TerminalResult } from "../terminal-result.ts";
 import { type CheckFitness, RunpodFitness } from "./runpod-fitness.ts";
 import { RunpodHeld } from "./runpod-held.ts";
@@ -43,7 +43,7 @@ export class RunpodSource implements Source {
   readonly concurrency: number;
   readonly canRelease = false;
   readonly onRepeat = "deliver";
-  readonly bodyStyle = "runpod";
+  readonly bodyStyle: BodyStyle;
   readonly progress?: (lease: Lease, progress: Progress) => void;
   /** Only where the platform says where pieces go. */
   readonly partial?: (lease: Lease, value: unknown) => Promise<void>;
@@ -65,6 +65,7 @@ export class RunpodSource implements Source {
     this.#parts = parts;
     this.takeWhen = config.takeWhen;
     this.concurrency = config.concurrency;
+    this.bodyStyle = config.refreshWorker ? "runpod-refresh" : "runpod";
     this.#identity = { podId: config.podId || randomUUID(), gpuTypeId: config.gpuTypeId };
     // Like the SDK: without a key or a pod the platform could not tell who pings.
     const canPing = config.pingUrl !== "" && config.apiKey !== "" && config.podId !== "";
