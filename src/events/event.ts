@@ -75,9 +75,16 @@ export type FettleEvent =
   /** `queueMs`: since it was received; attempt 1 tells how long it waited. */
   | (JobEvent & { readonly type: "job.started"; readonly engine: string; readonly attempt: number; readonly queueMs: number })
   | (JobEvent & { readonly type: "job.retried"; readonly attempt: number; readonly cause: string; readonly remedy?: "free-memory" | "restart" })
-  | (JobEvent & { readonly type: "job.done"; readonly engineMs: number; readonly sizeBytes: number })
-  | (JobEvent & { readonly type: "job.failed"; readonly code: string; readonly message: string; readonly path?: string; readonly engineMs: number })
-  | (JobEvent & { readonly type: "job.cancelled"; readonly engineMs: number })
+  | (JobEvent & { readonly type: "job.done"; readonly engine?: string; readonly engineMs: number; readonly sizeBytes: number })
+  | (JobEvent & {
+      readonly type: "job.failed";
+      readonly engine?: string;
+      readonly code: string;
+      readonly message: string;
+      readonly path?: string;
+      readonly engineMs: number;
+    })
+  | (JobEvent & { readonly type: "job.cancelled"; readonly engine?: string; readonly engineMs: number })
   /** `points`: the six request points as the job's record has them. */
   | (JobEvent & {
       readonly type: "job.sent";
@@ -86,6 +93,12 @@ export type FettleEvent =
       readonly totalMs: number;
       readonly points: Readonly<Record<string, string>>;
     })
+  /** Answered from the response cache (`hit`), run because it was not there, or put there. */
+  | (JobEvent & { readonly type: "job.cached"; readonly outcome: "hit" | "miss" | "stored" })
+  /** Jobs share one call of the engine; `isFirst` for one of them. */
+  | (JobEvent & { readonly type: "job.batched"; readonly engine: string; readonly size: number; readonly isFirst: boolean })
+  /** What the worker sees of an engine, when that changes. */
+  | { readonly type: "worker.engine"; readonly engine: string; readonly ready: boolean }
   /** The worker asks for a restart of the engine's service: it is dead to jobs, whatever its probes say. */
   | { readonly type: "worker.restarts-engine"; readonly engine: string; readonly cause: string }
   /** A job's result has arrived where its webhook leads. `host` never holds credentials. */

@@ -143,7 +143,8 @@ export class Finisher {
     const result: TerminalResult = { jobId: row.id, ...end, bodyPath: this.#journal.bodyPath(row.key), sizeBytes, ...rounded(timing) };
     this.#journal.finish(row.key, result, { at: Date.now(), body: small, record: JSON.stringify(record) });
     this.#ended.set(row.key, { status: end.status, code: end.code, points: record.points });
-    const about = { job: row.id, source: row.source };
+    const { engine } = record;
+    const about = { job: row.id, source: row.source, ...(engine !== undefined && { engine }) };
     const engineMs = result.executionMs;
     if (end.status === "COMPLETED") this.#emit({ type: "job.done", ...about, engineMs, sizeBytes });
     else if (end.status === "CANCELLED") this.#emit({ type: "job.cancelled", ...about, engineMs });

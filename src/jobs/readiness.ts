@@ -16,6 +16,8 @@ interface Member {
   /** A former life of this worker, or a connection that broke, may have left a job running on it. */
   unsettled: boolean;
   asking: boolean;
+  /** What was said of it last. */
+  told: boolean | undefined;
   /** Its service crash-loops or was given up: only somebody's help brings it back. */
   dead: boolean;
   /** Raised by each restart and each new process: what happened in a former life of the engine asks for no further restart. */
@@ -49,7 +51,7 @@ export class Readiness {
   /** `ready` is what the supervisor's snapshot says of the service; `unsettled` engines are settled before their first job. */
   add(engine: Engine, planned: PlannedEngine, { ready, unsettled }: { ready: boolean; unsettled: boolean }): void {
     const external = planned.service === undefined;
-    const member: Member = { engine, planned, up: external || ready, doubted: external, unsettled, asking: false, dead: false, life: 0 };
+    const member: Member = { engine, planned, up: external || ready, doubted: external, unsettled, asking: false, told: undefined, dead: false, life: 0 };
     this.#members.set(engine.name, member);
     this.#parts.pool.add(engine);
     this.#update(member);
@@ -132,7 +134,10 @@ export class Readiness {
 
   #update(member: Member): void {
     const needsAsking = member.up && (member.doubted || member.unsettled);
-    this.#parts.pool.setReady(member.engine.name, member.up && !needsAsking);
+    const ready = member.up && !needsAsking;
+    if (ready !== member.told) this.#parts.emit({ type: "worker.engine", engine: member.engine.name, ready });
+    member.told = ready;
+    this.#parts.pool.setReady(member.engine.name, ready);
     if (needsAsking && !member.asking) void this.#ask(member);
   }
 

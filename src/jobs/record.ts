@@ -98,6 +98,11 @@ export class RecordKeeper {
     return { ...this.#points };
   }
 
+  /** That of the last attempt. */
+  get engine(): string | undefined {
+    return this.#attempts.at(-1)?.engine;
+  }
+
   /** `attempt 1 on gpu0: engine.lost; attempt 2 on gpu0: engine.stalled`, for the error of a job that was tried in vain. */
   get tried(): string {
     return this.#attempts.map(({ number, engine, cause }) => `attempt ${number} on ${engine}: ${cause ?? "interrupted"}`).join("; ");

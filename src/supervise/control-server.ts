@@ -23,7 +23,7 @@ export interface Controlled {
 const maxUnreadBytes = 8 << 20;
 const maxReportBytes = 4 << 20;
 /** Only what a worker may say; it cannot speak for services. */
-const reportable = /^(worker|job|source)\./;
+const reportable = /^(worker|job|source|webhook)\./;
 
 /** Answers what `control.sock` is asked; the routes are described in control/protocol.ts. */
 export function createControl(controlled: Controlled): Answer {

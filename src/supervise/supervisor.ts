@@ -16,6 +16,7 @@ import { startGuardian } from "./guardian.ts";
 import { type HealthAddress, openHealthServer } from "./health-server.ts";
 import type { Init } from "./init/init.ts";
 import { LogFiles } from "./log-files.ts";
+import { createMetrics } from "./metrics/metrics.ts";
 import { describeLeftovers, endLeftovers, refuseBeside, RunRecord } from "./run-record.ts";
 import { reload, type Reloaded, watchReload } from "./reload.ts";
 import { claimSocket, createRuntimeDir } from "./runtime-dir.ts";
@@ -102,7 +103,13 @@ async function supervise(
   const status = createStatus(plan);
   const timeline = createTimeline(() => current.plan);
   const announce = createAnnouncer(() => current.plan, options.log);
-  const endObservers = [bus.observe((event) => status.apply(event)), bus.observe((event) => timeline.apply(event)), bus.observe(announce)];
+  const metrics = createMetrics();
+  const endObservers = [
+    bus.observe((event) => metrics.apply(event)),
+    bus.observe((event) => status.apply(event)),
+    bus.observe((event) => timeline.apply(event)),
+    bus.observe(announce),
+  ];
   const snapshot = (): Snapshot => status.snapshot(timeline.stages);
   const services = new Map<string, SupervisedService>();
   const logFiles = new LogFiles();
@@ -176,7 +183,7 @@ async function supervise(
   expectLines(plan, services);
   const health =
     options.health &&
-    openHealthServer(options.health, snapshot).then((opened) => {
+    openHealthServer(options.health, snapshot, () => metrics.format(snapshot(), current.plan.engines)).then((opened) => {
       if (opened.type === "failed")
         warn(`Cannot serve health on ${options.health?.listen}:${options.health?.port}: ${opened.reason}.`, "`fettle health` works without it.");
       return opened;

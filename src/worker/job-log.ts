@@ -25,6 +25,10 @@ export function logJobs(log: Log, { milestones = false }: { milestones?: boolean
       case "job.sent":
         if (milestones) log.info("Finished.", about);
         return log.debug(`result delivered ${formatDuration(event.totalMs)} after the job came`, { ...about, status: event.status, points: event.points });
+      case "job.cached":
+        return event.outcome === "hit" ? log.info("answered from the response cache", about) : undefined;
+      case "job.batched":
+        return log.debug(`shares a call of ${event.engine} with ${event.size - 1} more`, about);
       case "worker.restarts-engine":
         return log.warn(`Asks for a restart of engine ${event.engine}: ${event.cause}.`, about);
       case "webhook.sent":

@@ -1,13 +1,9 @@
-import type { Snapshot } from "../control/protocol.ts";
+import type { Snapshot } from "../../control/protocol.ts";
+import type { Exposition, Sample } from "./exposition.ts";
 
-/** The snapshot in Prometheus' text format. */
-export function formatMetrics({ state, uptimeMs, services, phases = [], engines, jobs, version, profile }: Snapshot): string {
-  const lines: string[] = [];
-  const family = (name: string, type: "gauge" | "counter", help: string, samples: readonly (readonly [labels: Record<string, string>, value: number])[]) => {
-    if (samples.length === 0) return;
-    lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`);
-    for (const [labels, value] of samples) lines.push(`${name}${formatLabels(labels)} ${value}`);
-  };
+/** What the snapshot says of services, engines and the boot. */
+export function writeMachine(out: Exposition, { state, uptimeMs, services, phases = [], engines, jobs, version, profile }: Snapshot): void {
+  const family = (name: string, type: "gauge" | "counter", help: string, samples: readonly Sample[]) => out.family(name, type, help, samples);
   const flag = (value: boolean) => (value ? 1 : 0);
   family("fettle_info", "gauge", "What runs here.", [[{ version, profile }, 1]]);
   family("fettle_up", "gauge", "1 when every service that should be is ready.", [[{}, flag(state === "ready")]]);
@@ -65,15 +61,9 @@ export function formatMetrics({ state, uptimeMs, services, phases = [], engines,
   family("fettle_jobs_received_total", "counter", "Jobs accepted.", [[{}, jobs.received]]);
   family("fettle_jobs_done_total", "counter", "Jobs that gave a result.", [[{}, jobs.done]]);
   family("fettle_jobs_failed_total", "counter", "Jobs that failed or were cancelled.", [[{}, jobs.failed]]);
-  return `${lines.join("\n")}\n`;
 }
 
 /** Samples whose value is known yet. */
-function known(samples: readonly (readonly [Record<string, string>, number | undefined])[]): (readonly [Record<string, string>, number])[] {
+function known(samples: readonly (readonly [Record<string, string>, number | undefined])[]): Sample[] {
   return samples.flatMap(([labels, value]) => (value === undefined ? [] : [[labels, value] as const]));
-}
-
-function formatLabels(labels: Record<string, string>): string {
-  const pairs = Object.entries(labels).map(([name, value]) => `${name}="${value.replace(/[\\"]/g, "\\$&").replaceAll("\n", "\\n")}"`);
-  return pairs.length === 0 ? "" : `{${pairs.join(",")}}`;
 }
