@@ -26,6 +26,8 @@ export const generateFlags: readonly Flag[] = [
   { usage: "--url <url>", summary: "Ask this running instance (its job API) instead of booting an engine; $FETTLE_API_KEY is its key" },
   { usage: "--engine-url <url>", summary: "Use the engine that runs there instead of launching one" },
   { usage: "--out <path>", summary: "A file, a folder (it exists or ends with /), or a name with words such as out/{seed}-{index}.png; see docs/generate.md" },
+  { usage: "--format <format>", summary: "png, jpeg or webp; default: as the engine makes them" },
+  { usage: "--quality <n>", summary: "1 to 100, for jpeg and webp" },
   { usage: "--existing <rule>", summary: "A file that is there: replace it, add a number, or fail; default replace for a name, number in a folder" },
   { usage: "--timeout <duration>", summary: "The whole may take this long, such as 10m; default: as long as it takes" },
   { usage: "--job-timeout <duration>", summary: "One job may take this long" },
@@ -105,6 +107,8 @@ function readFields(args: Args): JobBody {
     height: numberFlag(args, "height", { min: 8, max: 16_384, multipleOf: 8 }),
     seed: numberFlag(args, "seed", { min: -1, max: 2 ** 53 - 1 }),
     sampler_name: textFlag(args, "sampler"),
+    format: readFormat(args),
+    quality: numberFlag(args, "quality", { min: 1, max: 100 }),
   };
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
 }
@@ -141,6 +145,12 @@ function readExisting(args: Args): Existing | undefined {
   const rule = textFlag(args, "existing");
   if (rule === undefined || rule === "replace" || rule === "number" || rule === "fail") return rule;
   throw bad(`Cannot use --existing ${rule}: expected replace, number or fail.`);
+}
+
+function readFormat(args: Args): string | undefined {
+  const format = textFlag(args, "format");
+  if (format === undefined || ["png", "jpeg", "jpg", "webp"].includes(format)) return format;
+  throw bad(`Cannot use --format ${format}: expected png, jpeg or webp.`);
 }
 
 function durationFlag(args: Args, key: string, flag: string): number | undefined {

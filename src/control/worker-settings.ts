@@ -18,7 +18,7 @@ export function workerSettings(config: Config, plan: Plan, sources: Config["sour
 }
 
 /** Where Pillow is: every engine that makes pictures in Python has it. */
-function pythonOf({ engines }: Config): string {
+export function pythonOf({ engines }: Config): string {
   const engine = Object.values(engines).find(({ url }) => url === undefined);
   const python = engine?.python ?? "python3";
   // A program with a slash is looked for where its engine runs.

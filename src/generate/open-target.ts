@@ -1,4 +1,5 @@
 import type { LoadedConfig } from "../config/load.ts";
+import { pythonOf } from "../control/worker-settings.ts";
 import type { Log, LogFormat } from "../log/log.ts";
 import type { Patience } from "./instance-request.ts";
 import type { Target } from "./target.ts";
@@ -34,5 +35,7 @@ export async function openTarget(options: OpenTargetOptions): Promise<Target> {
     config = useDetected(config, engineUrl, await detectEngine(engineUrl, { signal }));
   }
   const booted = await bootEngine({ config, profile: loaded.profile, env, log, logFormat, keepAlive: many, signal });
-  return targetHere(booted, config);
+  // The engine that was found elsewhere has no Python here; the configured one may.
+  const results = { ...config.results, python: config.results.python ?? pythonOf(loaded.config) };
+  return targetHere(booted, { config: { ...config, results }, log });
 }

@@ -1,37 +1,71 @@
+import { join } from "node:path";
 import type { Config } from "../config/schema/index.ts";
+import type { EngineOutput } from "../engines/engine.ts";
 import { connectorOf } from "../engines/index.ts";
 import { FettleError } from "../errors/fettle-error.ts";
 import { Pool } from "../jobs/pool.ts";
-import { type Prepare, prepareUntouched } from "../jobs/prepare/prepare.ts";
+import type { Failure } from "../jobs/finisher.ts";
+import { createPreparer } from "../jobs/prepare/create-prepare.ts";
+import type { JobOptions } from "../jobs/prepare/prepare.ts";
+import type { JobInput } from "../jobs/job.ts";
+import type { Log } from "../log/log.ts";
 import { createAnswerReader } from "../results/answer-reader.ts";
+import { createFinishStep } from "../results/finish/finish-step.ts";
 import type { BootedEngine } from "./boot-engine.ts";
 import type { Target } from "./target.ts";
 
 /** An engine that dies takes the jobs with it that it ran; each gets so many tries. */
 const tries = 2;
 
-/** Jobs on an engine that is ready, with the worker's own pool and connection. Disposing it disposes the engine. */
-export function targetHere(booted: BootedEngine, config: Pick<Config, "jobs">, prepare: Prepare = prepareUntouched): Target {
+export interface HereOptions {
+  readonly config: Pick<Config, "jobs" | "results" | "stateDir">;
+  readonly log: Log;
+}
+
+/**
+ * Jobs on an engine that is ready, read, run and finished by the worker's own parts; only the bucket and the folder of
+ * `results` are left out, for the images go where the command line says. Disposing it disposes the engine.
+ */
+export function targetHere(booted: BootedEngine, { config, log }: HereOptions): Target {
   const { timeout, retry, blackImages } = config.jobs;
   const connect = connectorOf(booted.engine.kind);
   if (!connect) throw new Error(`a plan with an engine of the unknown kind ${booted.engine.kind}`);
   const engine = connect(booted.engine, {
     timeoutMs: timeout,
     retry: { tries: retry.tries, backoffMs: retry.backoff },
+    letGoMs: config.jobs.letGo,
+    loadingMs: config.jobs.loading,
     readAnswer: (attempt) => createAnswerReader(attempt, { blackImages, keepImages: true }),
   });
   const pool = new Pool();
   pool.add(engine);
   pool.setReady(engine.name, true);
+  const { prepare } = createPreparer(config.jobs, [booted.engine.kind]);
+  const { files: _files, s3: _s3, ...results } = config.results;
+  const finish = createFinishStep({ results, blackImages, assetRoot: join(config.stateDir, "assets"), log });
   let count = 0;
+
+  async function finished(
+    output: EngineOutput,
+    job: JobInput,
+    options: JobOptions,
+    { dir, signal }: { dir: string; signal: AbortSignal },
+  ): Promise<EngineOutput> {
+    const end = await finish(output, { job, options: { ...options, shape: "engine", meta: false }, dir, maxBytes: undefined, signal });
+    signal.throwIfAborted();
+    if (end.type === "failed") throw errorOf(end.failure);
+    return end.output;
+  }
   return {
     slots: engine.slots,
     canQueue: false,
-    async run(job, { dir, signal, onProgress }) {
-      const prepared = await prepare({ id: job.id ?? "generate", source: "generate", input: job.input, extra: job.extra, receivedAt: Date.now() }, { signal });
-      if (prepared.type === "invalid") throw new FettleError(prepared.failure.code, prepared.failure.message);
+    async run({ id, input: given, extra }, { dir, signal, onProgress }) {
+      const job = { id: id ?? "generate", source: "generate", input: given, extra, receivedAt: Date.now() };
+      const prepared = await prepare(job, { signal });
+      signal.throwIfAborted();
+      if (prepared.type === "invalid") throw errorOf(prepared.failure);
       const request = prepared.forEngine(engine.kind);
-      if (request.type === "invalid") throw new FettleError(request.failure.code, request.failure.message);
+      if (request.type === "invalid") throw errorOf(request.failure);
       const { input, call } = request;
       const slot = await pool.acquire({ signal });
       try {
@@ -44,7 +78,10 @@ export function targetHere(booted: BootedEngine, config: Pick<Config, "jobs">, p
             { signal, ...(onProgress && { onProgress }) },
           );
           signal.throwIfAborted();
-          if (result.type === "done") return { ...result, output: { ...result.output, warnings: [...request.warnings, ...result.output.warnings] } };
+          if (result.type === "done") {
+            const output = await finished(result.output, job, prepared.options, { dir, signal });
+            return { engineMs: result.engineMs, output: { ...output, warnings: [...request.warnings, ...output.warnings] } };
+          }
           if (result.type === "cancelled") throw new FettleError("job.cancelled", "Cannot finish the job: it was cancelled.");
           if (result.code === "engine.lost" && attempt < tries && booted.isOwn) continue;
           throw new FettleError(result.code, result.message, { ...(result.details && { details: result.details }) });
@@ -58,4 +95,8 @@ export function targetHere(booted: BootedEngine, config: Pick<Config, "jobs">, p
       await booted[Symbol.asyncDispose]();
     },
   };
+}
+
+function errorOf({ code, message, path, details }: Failure): FettleError {
+  return new FettleError(code, message, { ...(path !== undefined && { where: { path } }), ...(details && { details }) });
 }

@@ -41,3 +41,12 @@ test("the same seed makes the same pixels, in one run and in the next; without o
   assert.deepEqual(first, pixels(join(place.dir, "out/single-7.png")));
   assert.notDeepEqual(first, other);
 });
+
+test("--format and --quality change the file, and {ext} its name", { timeout: 180_000, skip }, async () => {
+  await using place = createPlace();
+  const env = { FETTLE_PYTHON: python, OMP_NUM_THREADS: "1" };
+  const size = ["--steps", "1", "--width", "64", "--height", "64", "--seed", "1"];
+  const run = place.run(["generate", "--profile", "demo", "--prompt", "x", ...size, "--format", "webp", "--quality", "50", "--out", "a.{ext}"], { env });
+  assert.equal(await run.ended, 0, run.said());
+  assert.equal(readFileSync(join(place.dir, "a.webp")).toString("latin1", 8, 12), "WEBP");
+});
