@@ -5,61 +5,9 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { fileURLToPath } from "node:url";
-import { connectControl } from "../../src/control/client.ts";
-import { createFacts } from "../doubles/facts.ts";
 import { startNoopEngine } from "../doubles/noop-engine.ts";
 import { startRunpodPlatform } from "../doubles/runpod-platform.ts";
-
-const main = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
-const runtime = process.versions["deno"] === undefined ? [main] : ["run", "-A", main];
-const limit = () => ({ signal: AbortSignal.timeout(30_000) });
-
-/** The whole program on an engine that runs already; `sources` is YAML. */
-async function startFettle(engineUrl: string, sources: string, { env = {}, more = "" }: { env?: Record<string, string>; more?: string } = {}) {
-  const dir = mkdtempSync(join(tmpdir(), "fettle-work-"));
-  const config = join(dir, "fettle.yaml");
-  writeFileSync(
-    config,
-    `engines: { noop: { kind: a1111, url: "${engineUrl}" } }
-sources: ${sources}
-health: { enabled: false }
-log: { level: debug, format: plain }
-stateDir: ${dir}/state
-logDir: ${dir}/log
-runtimeDir: ${dir}/run
-${more}
-`,
-  );
-  const child = spawn(process.execPath, [...runtime, "start", "--config", config], {
-    cwd: dir,
-    env: { ...process.env, ...env },
-    stdio: ["ignore", "ignore", "pipe"],
-  });
-  let log = "";
-  const facts = createFacts(() => log);
-  child.stderr.setEncoding("utf8").on("data", (text: string) => {
-    log += text;
-    facts.changed();
-  });
-  const exited = once(child, "exit") as Promise<[number | null, NodeJS.Signals | null]>;
-  const stop = async () => {
-    // Not child.kill: Deno then reports the signal as the ending, whatever the child made of it.
-    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) process.kill(child.pid, "SIGTERM");
-    return (await exited)[0];
-  };
-  return {
-    dir,
-    exited,
-    stop,
-    untilLog: (pattern: RegExp) => facts.until(`a line like ${pattern}`, () => pattern.exec(log) ?? undefined, limit()),
-    workerPid: async () => (await connectControl(join(dir, "run", "control.sock")).snapshot()).services.find(({ name }) => name === "worker")?.pid ?? 0,
-    async [Symbol.asyncDispose]() {
-      await stop();
-      rmSync(dir, { recursive: true, force: true });
-    },
-  };
-}
+import { limit, runtime, startFettle } from "./fettle-at-work.ts";
 
 const runpodSource = `{ runpod: { takeUrl: "\${RUNPOD_WEBHOOK_GET_JOB}", doneUrl: "\${RUNPOD_WEBHOOK_POST_OUTPUT}", pingUrl: "\${RUNPOD_WEBHOOK_PING}", apiKey: "\${RUNPOD_AI_API_KEY}", podId: "\${RUNPOD_POD_ID}" } }`;
 
