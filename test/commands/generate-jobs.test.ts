@@ -94,7 +94,7 @@ test("a failing job does not stop the others; --resume runs it, what was changed
   const again = rig.generate("--out", "out/{job}.png", "--json", "--resume");
   assert.equal(await again.ended, 0, again.said());
   assert.deepEqual(
-    lines(again.out()).map(({ status, images }) => [status, images?.[0]?.path.split("/").at(-1)]),
+    lines(again.out()).map(({ status, images: made }) => [status, made?.[0]?.path.split("/").at(-1)]),
     [
       ["skipped", "a.png"],
       ["done", "b.png"],
