@@ -12,16 +12,16 @@ const main = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 export const runtime = process.versions["deno"] === undefined ? [main] : ["run", "-A", main];
 export const limit = () => ({ signal: AbortSignal.timeout(30_000) });
 
-/** `sources` is YAML; `dir` is where a former one stood. */
+/** `engine` is the URL of one that runs, or YAML for one to launch; `sources` is YAML; `dir` is where a former one stood. */
 export async function startFettle(
-  engineUrl: string,
+  engine: string,
   sources: string,
   { env = {}, more = "", dir = mkdtempSync(join(tmpdir(), "fettle-work-")) }: { env?: Record<string, string>; more?: string; dir?: string } = {},
 ) {
   const config = join(dir, "fettle.yaml");
   writeFileSync(
     config,
-    `engines: { noop: { kind: a1111, url: "${engineUrl}" } }
+    `engines: { noop: ${engine.startsWith("http") ? `{ kind: a1111, url: "${engine}" }` : engine} }
 sources: ${sources}
 health: { enabled: false }
 log: { level: debug, format: plain }

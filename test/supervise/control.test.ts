@@ -201,3 +201,15 @@ test("a reader that does not read is cut off; the service it follows is never he
   assert.equal(kept, 40_000_000);
   assert.equal(await run.stop(), 0);
 });
+
+test("the worker can end the whole with a code of its own; half a wish is refused", async () => {
+  await using rig = await createRig();
+  const run = rig.run(rig.plan([rig.service("engine", {})]));
+  await rig.started("engine");
+  const control = connectControl(join(rig.dir, "run/control.sock"));
+  for (const wish of [{ exitCode: 256, reason: "x" }, { exitCode: -1, reason: "x" }, { exitCode: 1 }, null])
+    await assert.rejects(control.end(wish as never), isCode("cli.bad-value"));
+  await control.end({ exitCode: 7, reason: "this machine is not fit" });
+  assert.equal(await run.exitCode, 7);
+  assert.ok(run.events.some((event) => event.type === "supervisor.stopping" && event.reason === "this machine is not fit"));
+});
