@@ -144,6 +144,7 @@ test("a job API that others reach without a key must be meant", () => {
 test("the RunPod profile is open on PORT, where the platform's load balancer asks for the key, and nowhere else", () => {
   const usual = load({ profile: "a1111-runpod", env: {} }).config.sources.http;
   assert.deepEqual([usual?.listen, usual?.port, usual?.healthPort, usual?.allowUnauthenticated], ["127.0.0.1", 8000, "", false]);
-  const balanced = load({ profile: "a1111-runpod", env: { PORT: "80", PORT_HEALTH: "81" } }).config.sources.http;
+  const balanced = load({ profile: "a1111-runpod", env: { RUNPOD_ENDPOINT_ID: "ep", PORT: "80", PORT_HEALTH: "81" } }).config.sources.http;
   assert.deepEqual([balanced?.listen, balanced?.port, balanced?.healthPort, balanced?.allowUnauthenticated], ["0.0.0.0", 80, 81, true]);
+  assert.throws(() => load({ profile: "a1111-runpod", env: { PORT: "80" } }), { code: "config.open-to-world" });
 });
