@@ -9,11 +9,13 @@ import { type LogFormat, resolveFormat } from "../src/log/log.ts";
 import { type MachineFacts, readFacts } from "../src/machine/facts.ts";
 import { buildPlan } from "../src/plan/build-plan.ts";
 import { useEngineAt } from "../src/plan/engine-at.ts";
+import { useTestRun } from "../src/plan/test-run.ts";
 import { factsNeeded } from "../src/plan/needs.ts";
 import type { Plan } from "../src/plan/plan.ts";
 import type { Reloaded } from "../src/supervise/reload.ts";
 import { selfArgv } from "../src/util/self-argv.ts";
 import { type Args, type Io, textFlag } from "./command.ts";
+import { testRunOf } from "./test-input.ts";
 import { loadFromArgs, located } from "./load-config.ts";
 
 /** Everything `start` decides before it starts anything. */
@@ -30,7 +32,7 @@ export interface ResolvedStart {
 /** Reads the configuration and the machine and plans. `former`: what stood before a reload, whose chosen ports are kept. */
 export async function resolveStart(args: Args, io: Io, former?: { readonly facts: Pick<MachineFacts, "freePorts"> }): Promise<ResolvedStart> {
   const loaded = loadFromArgs(args, io);
-  const config = useEngineAt(loaded.config, textFlag(args, "engineUrl"));
+  const config = useTestRun(useEngineAt(loaded.config, textFlag(args, "engineUrl")), testRunOf(args, io, loaded.config));
   const known = former?.facts.freePorts ?? [];
   const needs = factsNeeded(config, kinds);
   const read = await readFacts({ ...needs, freePorts: Math.max(0, needs.freePorts - known.length) }, { env: { ...io.env, ...loaded.fileEnv } });

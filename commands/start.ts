@@ -5,6 +5,7 @@ import { type Args, type Command, type Io } from "./command.ts";
 import { configFlags } from "./load-config.ts";
 import { resolveStart } from "./resolve-start.ts";
 import { supervise } from "./supervise.ts";
+import { testFlags } from "./test-input.ts";
 
 export const command: Command = {
   name: "start",
@@ -13,6 +14,7 @@ export const command: Command = {
     ...configFlags,
     { usage: "--dry-run", summary: "Print what would start, and start nothing" },
     { usage: "--engine-url <url>", summary: "Use the engine that runs there instead of launching one" },
+    ...testFlags,
   ],
   examples: ["fettle start", "fettle start --profile a1111-runpod --dry-run --json", "fettle start --config fettle.yaml --set sources.http.port=8001"],
   exits: ["N   the code of an essential service that ended", "3   a program is missing", "128+n  the stop was cut short"],

@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { Config } from "../src/config/schema/index.ts";
 import { EventBus } from "../src/events/bus.ts";
 import { createLog } from "../src/log/log.ts";
@@ -12,6 +12,7 @@ import { createTimeline } from "../src/supervise/timeline.ts";
 import { selfArgv } from "../src/util/self-argv.ts";
 import type { Args, Command, Io } from "./command.ts";
 import type { ResolvedStart } from "./resolve-start.ts";
+import { printResults } from "./test-input.ts";
 
 /** What `start` has decided, as a plain value that a file can carry. */
 export interface Decided {
@@ -83,6 +84,8 @@ async function superviseHere({ args, config, facts, plan, settings, logFormat, s
   let current = plan;
   const timeline = createTimeline(() => current);
   bus.observe((event) => timeline.apply(event));
+  const { file } = config.sources;
+  if (file?.enabled) printResults(bus, file.path, io.out);
   const init = await becomeInit();
   // A stop that came while all this was read; from here on the supervisor listens itself.
   if (io.signal.aborted) {
@@ -114,6 +117,7 @@ async function superviseHere({ args, config, facts, plan, settings, logFormat, s
     ...(config.health.enabled && { health: { listen: config.health.listen, port: config.health.port } }),
   });
   const exitCode = await running.finally(() => boot.end());
+  if (args.flags["testInput"] !== undefined) rmSync(dirname(config.runtimeDir), { recursive: true, force: true });
   endRelease();
   if (args.flags["json"]) io.out(`${JSON.stringify({ exitCode, timeline: timeline.stages })}\n`);
   return exitCode;

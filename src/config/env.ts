@@ -36,6 +36,7 @@ export const variables: readonly Variable[] = [
     needs: ["sources", "http"],
   },
   { name: "FETTLE_PYTHON", summary: "The Python that the demo profile's engine and the helpers run with; default python3." },
+  { name: "FETTLE_HANDLER_FILE", summary: "The handler of profile python-handler; default /handler.py, else ./handler.py." },
   { name: "FETTLE_HANDLER", summary: "false: profile a1111-runpod keeps fettle's RunPod source even when /handler.py exists." },
   { name: "FETTLE_SERVICE", summary: "Set by `fettle start` for everything it starts: finds processes that left their group." },
   { name: "FETTLE_API_AUTH", summary: "`user:password` pairs, with commas between, that the bundled engine's API asks for." },

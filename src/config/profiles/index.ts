@@ -1,6 +1,7 @@
 import a1111Runpod from "./a1111-runpod.yaml" with { type: "text" };
 import comfyuiPod from "./comfyui-pod.yaml" with { type: "text" };
 import demo from "./demo.yaml" with { type: "text" };
+import pythonHandler from "./python-handler.yaml" with { type: "text" };
 import type { Source } from "../tree.ts";
 
 /** The built-in profiles by name: YAML files that travel inside the binary. A new profile is a file and a row. */
@@ -8,6 +9,7 @@ export const profiles: Readonly<Record<string, string>> = {
   "a1111-runpod": a1111Runpod,
   "comfyui-pod": comfyuiPod,
   demo,
+  "python-handler": pythonHandler,
 };
 
 /** What runs when nothing is configured. */

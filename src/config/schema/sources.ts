@@ -111,6 +111,10 @@ export const httpSource = z.strictObject({
 export const fileSource = z.strictObject({
   enabled: flag.default(false).meta({ description: "true: run the job of this file." }),
   path: word.default("test_input.json").meta({ description: 'The job, as RunPod writes it: { "input": { … } }.' }),
+  watch: z
+    .array(word)
+    .default([])
+    .meta({ description: "With exitWhenDone: false: run the job again after a change of its file, of these files, or of a Python file in these folders." }),
   exitWhenDone: flag.default(true).meta({ description: "End fettle after the job; exit code 0 when it succeeded, else 1." }),
 });
 

@@ -1,13 +1,15 @@
 import { randomUUID } from "node:crypto";
 import { copyFileSync, readFileSync, renameSync } from "node:fs";
-import { dirname, join } from "node:path";
 import type { FileSourceConfig } from "../../config/schema/sources.ts";
 import { FettleError, reasonOf } from "../../errors/fettle-error.ts";
 import type { Log } from "../../log/log.ts";
+import { pause } from "../../util/pause.ts";
 import { type EnvelopeLimits, parseEnvelope } from "../envelope.ts";
 import type { JobInput } from "../job.ts";
 import type { Delivery, Lease, Source } from "../source.ts";
 import type { TerminalResult, TerminalStatus } from "../terminal-result.ts";
+import { outputPath } from "./file-output.ts";
+import { stampsOf } from "./file-stamps.ts";
 
 export interface FileSourceParts {
   readonly config: FileSourceConfig;
@@ -17,7 +19,13 @@ export interface FileSourceParts {
   readonly onEnd: (status: TerminalStatus) => void;
 }
 
-/** The local loop: one job from `test_input.json`; its result goes into `test_output.json` beside it. */
+/** So often the watched files are looked at. */
+const lookMs = 300;
+
+/**
+ * The local loop: one job from `test_input.json`; its result goes into `test_output.json` beside it. With `watch` the job is read and
+ * runs again after each change.
+ */
 export class FileSource implements Source {
   readonly name = "file";
   readonly takeWhen = "always";
@@ -25,17 +33,33 @@ export class FileSource implements Source {
   readonly canRelease = false;
   readonly onRepeat = "run";
   readonly #parts: FileSourceParts;
+  readonly #watches: boolean;
   #isTaken = false;
+  /** The files as they were when the job was last read. */
+  #seen = "";
 
   constructor(parts: FileSourceParts) {
     this.#parts = parts;
+    this.#watches = parts.config.watch.length > 0 && !parts.config.exitWhenDone;
   }
 
   async open(): Promise<void> {}
 
   async lease({ signal }: { signal: AbortSignal }): Promise<Lease | null> {
-    if (this.#isTaken || signal.aborted) return null;
-    return this.adopt(this.#read());
+    if (!this.#watches) return this.#isTaken || signal.aborted ? null : this.adopt(this.#read());
+    for (; !signal.aborted; await pause(lookMs, { signal })) {
+      const seen = this.#look();
+      if (this.#isTaken && seen === this.#seen) continue;
+      this.#isTaken = true;
+      this.#seen = seen;
+      try {
+        return this.adopt(this.#read());
+      } catch (error) {
+        // Somebody is in the middle of saving it, or will mend it.
+        this.#parts.log.error(reasonOf(error));
+      }
+    }
+    return null;
   }
 
   adopt(job: JobInput): Lease {
@@ -64,6 +88,16 @@ export class FileSource implements Source {
 
   async close(): Promise<void> {}
 
+  #look(): string {
+    const { path, watch } = this.#parts.config;
+    try {
+      return stampsOf([path, ...watch]);
+    } catch (error) {
+      // A folder that vanished between two looks; the next one tells.
+      return reasonOf(error);
+    }
+  }
+
   #read(): JobInput {
     const { path } = this.#parts.config;
     let text: string;
@@ -77,11 +111,4 @@ export class FileSource implements Source {
     if (envelope.type === "job") return { ...common, input: envelope.input, extra: envelope.extra };
     return { ...common, input: null, extra: {}, fault: envelope.fault };
   }
-}
-
-/** `test_input.json` → `test_output.json`; any other name gains `.output.json`. */
-export function outputPath(inputPath: string): string {
-  const name = inputPath.slice(inputPath.lastIndexOf("/") + 1);
-  const output = /input(?=\.json$)/.test(name) ? name.replace(/input(?=\.json$)/, "output") : `${name}.output.json`;
-  return join(dirname(inputPath), output);
 }

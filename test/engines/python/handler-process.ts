@@ -67,7 +67,10 @@ export async function startHandler(source: string, options: HandlerOptions = {})
       ...options.connect,
     },
   );
-  if (options.untilReady !== false) await untilLine(/^Serving /);
+  if (options.untilReady !== false) {
+    const line = await untilLine(/^(Serving|Cannot load) /);
+    if (!line.startsWith("Serving")) throw new Error(lines.join("\n"));
+  }
   let count = 0;
   return {
     dir,

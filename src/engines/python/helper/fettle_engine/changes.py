@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import os
 import site
 import sys
@@ -34,6 +35,7 @@ class Changes:
         """So that the next load imports them anew; what is installed stays loaded."""
         for module in self._own_modules():
             sys.modules.pop(module.__name__, None)
+        importlib.invalidate_caches()
 
     def _own_modules(self) -> list[ModuleType]:
         own = []

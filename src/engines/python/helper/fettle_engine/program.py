@@ -20,6 +20,8 @@ def main(argv: list[str], *, sdk_dir: str) -> int:
     install_streams()
     path = os.path.abspath(arguments.handler)
     changes = Changes(path) if arguments.reload else None
+    # Python takes a cached module for fresh when size and whole second agree, as after two quick edits.
+    sys.dont_write_bytecode = sys.dont_write_bytecode or arguments.reload
     host = Host(path, arguments.slots, changes)
     try:
         door = Door(host, arguments.host, arguments.port)

@@ -9,8 +9,9 @@ LOG_LEVELS = ["NOTSET", "TRACE", "DEBUG", "INFO", "WARN", "ERROR"]
 
 
 def _level_of(level: Any) -> str:
-    if isinstance(level, str) and level.upper() in LOG_LEVELS:
-        return level.upper()
+    level = level.upper() if isinstance(level, str) else level
+    if level in LOG_LEVELS:
+        return level
     if isinstance(level, int) and 0 <= level < len(LOG_LEVELS):
         return LOG_LEVELS[level]
     raise ValueError(f"Invalid debug level: {level}")
