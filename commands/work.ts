@@ -3,6 +3,8 @@ import { connectControl } from "../src/control/client.ts";
 import { connectorOf } from "../src/engines/index.ts";
 import type { Attempt, ConnectOptions, Engine } from "../src/engines/engine.ts";
 import { FettleError } from "../src/errors/fettle-error.ts";
+import { extendEngine } from "../src/jobs/extend-engine.ts";
+import { isSecretName } from "../src/log/mask.ts";
 import { createLog, type LogFormat, type LogLevel } from "../src/log/log.ts";
 import type { WorkerSettings } from "../src/control/protocol.ts";
 import type { PlannedEngine } from "../src/plan/plan.ts";
@@ -30,7 +32,9 @@ export const command: Command = {
     const log = createLog({
       ...(env["FETTLE_LOG_FORMAT"] && { format: env["FETTLE_LOG_FORMAT"] as LogFormat }),
       ...(env["FETTLE_LOG_LEVEL"] && { level: env["FETTLE_LOG_LEVEL"] as LogLevel }),
-      secrets: [runpod?.apiKey, http?.apiKey, http?.webhook.secret, s3?.secretAccessKey, s3?.sessionToken].filter((key) => key !== undefined),
+      secrets: [runpod?.apiKey, http?.apiKey, http?.webhook.secret, s3?.secretAccessKey, s3?.sessionToken, ...settings.engines.flatMap(secretsOf)].filter(
+        (key) => key !== undefined,
+      ),
     });
     // Loaded while the engine boots, and only where jobs come from RunPod.
     const checkFitness: NonNullable<WorkerOptions["checkFitness"]> = async (limits, options) =>
@@ -41,8 +45,12 @@ export const command: Command = {
   },
 };
 
+/** What an engine's settings hold that no log may show. */
+const secretsOf = ({ settings = {} }: PlannedEngine): string[] =>
+  Object.entries(settings).flatMap(([name, value]) => (isSecretName(name) && typeof value === "string" ? [value] : []));
+
 /** Connects the engines of the plan by their kind; answers are read, spooled and checked by results/. */
-function connectBy({ jobs }: WorkerSettings): (planned: PlannedEngine) => Engine {
+function connectBy({ jobs, stateDir }: WorkerSettings): (planned: PlannedEngine) => Engine {
   const options: ConnectOptions = {
     timeoutMs: jobs.timeout,
     retry: { tries: jobs.retry.tries, backoffMs: jobs.retry.backoff },
@@ -50,9 +58,10 @@ function connectBy({ jobs }: WorkerSettings): (planned: PlannedEngine) => Engine
     loadingMs: jobs.loading,
     readAnswer: (attempt: Attempt) => createAnswerReader(attempt, { blackImages: jobs.blackImages }),
   };
+  const extend = extendEngine({ jobs, cacheDir: join(stateDir, "cache", "responses"), readAnswer: options.readAnswer });
   return (planned) => {
     const connect = connectorOf(planned.kind);
     if (!connect) throw new FettleError("config.invalid", `Cannot use engine ${planned.name}: nobody speaks to engines of kind ${planned.kind}.`);
-    return connect(planned, options);
+    return extend(connect(planned, options));
   };
 }

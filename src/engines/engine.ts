@@ -88,7 +88,15 @@ export type AnswerVerdict =
 
 /** An attempt's ending. A failure is a value; `retryable` says whether the same job may succeed on a second try. */
 export type AttemptResult =
-  | { readonly type: "done"; readonly output: EngineOutput; readonly engineMs: number }
+  | {
+      readonly type: "done";
+      readonly output: EngineOutput;
+      readonly engineMs: number;
+      /** How many jobs shared the engine's call. */
+      readonly batch?: number;
+      /** What the response cache made of it: `hit`, no engine worked; `miss`, it could not be kept. */
+      readonly cache?: "hit" | "miss" | "stored";
+    }
   | {
       readonly type: "failed";
       readonly code: EngineFailureCode;
@@ -153,6 +161,12 @@ export interface Engine {
   settle(options: { signal: AbortSignal }): Promise<void>;
   /** Drops what it can from memory (models, caches) between two jobs; left out where the engine has no way to be told. */
   freeMemory?(options: { signal: AbortSignal }): Promise<void>;
+  /** Attempts with the same key may share a call (`runBatch`); undefined: this one may not. */
+  batchKey?(attempt: Attempt): string | undefined;
+  /** One result for each attempt, in order. `one-by-one`: the engine refuses them together, each must be run alone. */
+  runBatch?(attempts: readonly Attempt[], options: RunOptions): Promise<readonly AttemptResult[] | "one-by-one">;
+  /** What besides the input decides this attempt's answer (model, options), as a digest; undefined: equal inputs need not give equal answers. */
+  answerKey?(attempt: Attempt, options: { signal: AbortSignal }): Promise<string | undefined>;
   close(): Promise<void>;
 }
 

@@ -95,8 +95,8 @@ export type FettleEvent =
     })
   /** Answered from the response cache (`hit`), run because it was not there, or put there. */
   | (JobEvent & { readonly type: "job.cached"; readonly outcome: "hit" | "miss" | "stored" })
-  /** Jobs share one call of the engine; `isFirst` for one of them. */
-  | (JobEvent & { readonly type: "job.batched"; readonly engine: string; readonly size: number; readonly isFirst: boolean })
+  /** It shared one call of the engine; `size` jobs in all, each of which says so. */
+  | (JobEvent & { readonly type: "job.batched"; readonly engine: string; readonly size: number })
   /** What the worker sees of an engine, when that changes. */
   | { readonly type: "worker.engine"; readonly engine: string; readonly ready: boolean }
   /** The worker asks for a restart of the engine's service: it is dead to jobs, whatever its probes say. */

@@ -109,6 +109,7 @@ export class Attempts {
     this.#time = { startedAt, executionMs: result.type === "done" ? result.engineMs : performance.now() - startedAt };
     if (result.type === "done") {
       this.#record.end();
+      this.#noteSharing(engine, result);
       this.#letGo();
       return { type: "done", output: result.output, attempt, timing: this.#time };
     }
@@ -120,6 +121,19 @@ export class Attempts {
       return this.#stopped();
     }
     return await this.#afterFailure(engine, attempt, result, life);
+  }
+
+  /** Other jobs had a part in it: they shared the call, or one of them left its answer behind. */
+  #noteSharing(engine: Engine, { batch, cache }: Extract<AttemptResult, { type: "done" }>): void {
+    const { row } = this.#held;
+    const about = { job: row.id, source: row.source };
+    if (batch !== undefined) {
+      this.#record.add({ batch });
+      this.#parts.emit({ type: "job.batched", ...about, engine: engine.name, size: batch });
+    }
+    if (cache === undefined) return;
+    if (cache !== "miss") this.#record.add({ cache });
+    this.#parts.emit({ type: "job.cached", ...about, outcome: cache });
   }
 
   async #afterFailure(engine: Engine, attempt: NumberedAttempt, result: Failed, life: number): Promise<AttemptsEnd | undefined> {

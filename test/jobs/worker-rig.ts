@@ -153,6 +153,8 @@ export async function startRig(engine: Engine, options: RigOptions) {
       maxInput: 100_000_000,
       maxDepth: 64,
       blackImages: "fail",
+      batching: { enabled: false, maxSize: 4, maxWait: 50 },
+      responseCache: { enabled: false, maxSize: 1_000_000, maxEntries: 10 },
       keepResults: 1_800_000,
       maxLosses: 3,
       ...options.jobs,

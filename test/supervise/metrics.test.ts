@@ -28,7 +28,7 @@ const life: readonly FettleEvent[] = [
   },
   { type: "job.failed", job: "b", source: "runpod", code: 'odd"code\n', message: "no", engineMs: 0 },
   { type: "job.cached", ...about, outcome: "hit" },
-  { type: "job.batched", ...about, engine: "gpu0", size: 2, isFirst: true },
+  { type: "job.batched", ...about, engine: "gpu0", size: 2 },
   { type: "source.failed", source: "runpod", message: "x", retryInMs: 1 },
   { type: "webhook.sent", ...about, host: "x", tries: 1 },
   { type: "worker.restarts-engine", engine: "gpu0", cause: "x" },

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { jobReading } from "./job-inputs.ts";
-import { duration, integer, sizeBytes } from "./scalars.ts";
+import { duration, flag, integer, sizeBytes } from "./scalars.ts";
 
 export const jobs = z
   .strictObject({
@@ -23,6 +23,22 @@ export const jobs = z
       .enum(["fail", "retry", "warn", "off"])
       .default("fail")
       .meta({ description: "What an all-black image does to its job; retry: once more with the VAE in float32 (the bundled engine can), then fail." }),
+    batching: z
+      .strictObject({
+        enabled: flag.default(false),
+        maxSize: integer(2, 64).default(4).meta({ description: "Jobs of one call. The sources' concurrency must let as many in." }),
+        maxWait: duration.default(50).meta({ description: "The first of them waits for others at most so long." }),
+      })
+      .prefault({})
+      .meta({ description: "Jobs that differ in prompt, negative prompt and seed alone share one call; only the bundled diffusers engine can." }),
+    responseCache: z
+      .strictObject({
+        enabled: flag.default(false),
+        maxSize: sizeBytes.default(1_000_000_000).meta({ description: "All kept answers together." }),
+        maxEntries: integer(1, 1_000_000).default(1000),
+      })
+      .prefault({})
+      .meta({ description: "Identical jobs with a seed are answered from `stateDir` instead of the engine." }),
     keepResults: duration.default(1_800_000).meta({ description: "How long a delivered result can still be asked for." }),
     maxLosses: integer(1, 100).default(3).meta({ description: "So often may a job lose its engine or its worker; then it fails." }),
   })

@@ -2,6 +2,7 @@
 // a test checks that every file of helper/ is in the table.
 import api from "./helper/api.py" with { type: "text" };
 import argumentsFile from "./helper/arguments.py" with { type: "text" };
+import batch from "./helper/batch.py" with { type: "text" };
 import checkpoints from "./helper/checkpoints.py" with { type: "text" };
 import clipVocabulary from "./helper/clip_vocabulary.py" with { type: "text" };
 import core from "./helper/core.py" with { type: "text" };
@@ -34,6 +35,7 @@ import requirements from "./helper/requirements.txt" with { type: "text" };
 export const assets: Readonly<Record<string, string>> = {
   "api.py": api,
   "arguments.py": argumentsFile,
+  "batch.py": batch,
   "checkpoints.py": checkpoints,
   "clip_merges.txt": clipMerges,
   "clip_vocabulary.py": clipVocabulary,

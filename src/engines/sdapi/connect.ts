@@ -1,8 +1,10 @@
 // engines/sdapi/ owns the talk with an engine that serves A1111's /sdapi/v1: the webui itself and the bundled diffusers engine.
 // Takes: an endpoint and single attempts in A1111's own dialect. Gives: an `Engine`. A job's body and the engine's answer pass
 // through untouched. Must not know images, sources, the pool or processes.
-import type { ConnectOptions, Endpoint, Engine } from "../engine.ts";
+import type { Attempt, ConnectOptions, Endpoint, Engine, RunOptions } from "../engine.ts";
 import { freeMemory } from "./free-memory.ts";
+import { answerKey } from "./answer-key.ts";
+import { batchKey, runBatch } from "./batch.ts";
 import { interruptPath, type Patience, readProgress, settle } from "./interrupt.ts";
 import { AttemptRun } from "./attempt-run.ts";
 import { askJson, baseOf } from "./request.ts";
@@ -43,6 +45,16 @@ export function connectSdapi(kind: SdapiKind, pace: Partial<SdapiPace> = {}): (e
           progress: () => readProgress(base, { signal }),
           interrupt: () => askJson(base, interruptPath, { method: "POST", signal }),
         }),
+      answerKey: (attempt, { signal }) => answerKey(base, kind, attempt, { signal }),
+      ...(kind === "diffusers" && {
+        batchKey,
+        runBatch: (attempts: readonly Attempt[], { signal, ...listeners }: RunOptions) =>
+          runBatch(
+            attempts,
+            { ...listeners, signal: AbortSignal.any([signal, closing.signal]) },
+            { base, options, patience, everyMs: pace.progressMs ?? usual.progressMs },
+          ),
+      }),
       freeMemory: ({ signal }) => freeMemory(base, kind, { signal: AbortSignal.any([signal, closing.signal]) }),
       async close() {
         closing.abort();

@@ -16,7 +16,7 @@ export function createJobMetrics(): JobMetrics {
   const engine = new ByLabels(() => new Histogram(secondsOfWork));
   const queue = new ByLabels(() => new Histogram(secondsOfWaiting));
   const points = new ByLabels(() => ({ sum: 0, count: 0 }));
-  const [ended, attempts, retries, recovered, cache, batches, batched, bytes] = Array.from({ length: 8 }, () => new Counters()) as Eight;
+  const [ended, attempts, retries, recovered, cache, batched, bytes] = Array.from({ length: 7 }, () => new Counters()) as Seven;
   const [failures, restarts, webhooks] = [new Counters(), new Counters(), new Counters()];
 
   const end = (event: { readonly source: string; readonly engineMs: number; readonly engine?: string }, status: string, code?: string) => {
@@ -46,8 +46,7 @@ export function createJobMetrics(): JobMetrics {
         case "job.cached":
           return cache.add({ outcome: event.outcome });
         case "job.batched":
-          if (event.isFirst) batches.add({ engine: event.engine });
-          return batched.add({ engine: event.engine });
+          return batched.add({ engine: event.engine, size: String(event.size) });
         case "source.failed":
           return failures.add({ source: event.source });
         case "worker.restarts-engine":
@@ -81,7 +80,6 @@ export function createJobMetrics(): JobMetrics {
       out.family("fettle_job_result_bytes_total", "counter", "Bytes of completed results.", bytes.samples);
       out.family("fettle_engine_restarts_asked_total", "counter", "Restarts that the worker asked for.", restarts.samples);
       out.family("fettle_response_cache_requests_total", "counter", "Seeded jobs by what the response cache made of them.", cache.samples);
-      out.family("fettle_batches_total", "counter", "Engine calls that ran several jobs.", batches.samples);
       out.family("fettle_batched_jobs_total", "counter", "Jobs that shared an engine call.", batched.samples);
       out.family("fettle_source_failures_total", "counter", "Failed talks with a job source.", failures.samples);
       out.family("fettle_webhooks_total", "counter", "Webhook deliveries by outcome.", webhooks.samples);
@@ -100,4 +98,4 @@ export function createJobMetrics(): JobMetrics {
   }
 }
 
-type Eight = [Counters, Counters, Counters, Counters, Counters, Counters, Counters, Counters];
+type Seven = [Counters, Counters, Counters, Counters, Counters, Counters, Counters];

@@ -21,7 +21,7 @@ from errors import BasicAuth, BodyLimit, add_handlers, error_body, failure
 from latents import preview
 from listings import listing_routes
 from options import OptionError, check
-from schema import Generation, Img2Img, Txt2Img
+from schema import Generation, Img2Img, Txt2Img, Txt2ImgBatch
 from task import Task
 
 
@@ -92,6 +92,25 @@ async def run_generation(engine: Engine, task: Task) -> Response:
         return failure(error)
 
 
+async def run_batch(engine: Engine, body: Txt2ImgBatch) -> Response:
+    """Queues requests that share a pass; all of them fail together."""
+    from batch import check_alike, generate_batch
+
+    try:
+        check_alike(body.requests)
+        if sum(request.width * request.height for request in body.requests) > engine.settings.max_pixels:
+            raise HTTPException(422, "the requests together have more pixels than this engine takes in one batch")
+        tasks = [Task(request) for request in body.requests]
+        job = engine.submit("txt2img", lambda job: generate_batch(engine, tasks, job), body.force_task_id)
+        outcomes = await asyncio.wrap_future(job.future) or [None] * len(tasks)
+        answers = [await asyncio.to_thread(delivery.respond, engine.settings, task, one) for task, one in zip(tasks, outcomes, strict=True)]
+        return Response(b"\n".join(bytes(answer.body) for answer in answers), media_type="application/x-ndjson")
+    except HTTPException:
+        raise
+    except Exception as error:
+        return failure(error)
+
+
 def job_routes(engine: Engine) -> APIRouter:
     router = APIRouter()
 
@@ -99,6 +118,13 @@ def job_routes(engine: Engine) -> APIRouter:
     async def txt2img(body: Txt2Img) -> Response:
         check_request(engine, body)
         return await run_generation(engine, Task(body))
+
+    @router.post("/txt2img-batch")
+    async def txt2img_batch(body: Txt2ImgBatch) -> Response:
+        """One line of JSON for each request, in order; each is what txt2img would have answered."""
+        for request in body.requests:
+            check_request(engine, request)
+        return await run_batch(engine, body)
 
     @router.post("/img2img")
     async def img2img(body: Img2Img) -> Response:

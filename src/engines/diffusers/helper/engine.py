@@ -7,7 +7,7 @@ own. Must not know who launches it. Files here, by the way a request goes:
 
     engine.py → api.py, listings.py, errors.py, schema.py    argv, routes, error bodies, request models
               → core.py, device_thread.py, options.py        the loaded model, the one device thread, the options
-              → generation.py, passes.py, inpainting.py      a request's rounds; passes through diffusers pipelines
+              → generation.py, batch.py, passes.py, inpainting.py    a request's rounds; passes through diffusers pipelines
               → prompt.py, samplers.py, latents.py, pictures.py
               → description.py, infotext.py, delivery.py     info, infotext, the response
     checkpoints.py, single_file.py, tokenizer_search.py, loader.py    finding and loading models

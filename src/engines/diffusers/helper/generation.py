@@ -27,17 +27,7 @@ from task import Outcome, Plan, Task
 def generate(engine: Engine, task: Task, job: Job) -> Outcome:
     """Runs one request to its end, or to the step at which it was interrupted (then with what exists)."""
     body = task.body
-    overrides = dict(body.override_settings or {})
-    warnings: list[str] = []
-    wanted = overrides.get("sd_model_checkpoint")
-    if wanted is not None and engine.catalogue.find(str(wanted)) is None:
-        overrides.pop("sd_model_checkpoint")
-        warnings.append(f"Model {wanted!r} was not found; used the current one.")
-    if overrides and not body.override_settings_restore_afterwards:
-        engine.options.update(overrides)
-    options = engine.options.all() | overrides
-    chosen = engine.catalogue.find(str(options["sd_model_checkpoint"])) if options["sd_model_checkpoint"] else None
-    plan = _plan(engine, task, job, overrides, engine.use_on_device(chosen or engine.selected()), warnings)
+    plan = plan_of(engine, task, job)
     images: list[Image.Image] = []
     numbers: list[int] = []
     rounds_each = 2 if isinstance(body, Txt2Img) and body.enable_hr else 1
@@ -52,6 +42,22 @@ def generate(engine: Engine, task: Task, job: Job) -> Outcome:
     plan.model.checkpoint.wait_for_hash(30)
     infotexts = [description.infotext(plan, index) for index in numbers]
     return Outcome(plan, images, infotexts)
+
+
+def plan_of(engine: Engine, task: Task, job: Job) -> Plan:
+    """The request with its model loaded and every default filled in."""
+    body = task.body
+    overrides = dict(body.override_settings or {})
+    warnings: list[str] = []
+    wanted = overrides.get("sd_model_checkpoint")
+    if wanted is not None and engine.catalogue.find(str(wanted)) is None:
+        overrides.pop("sd_model_checkpoint")
+        warnings.append(f"Model {wanted!r} was not found; used the current one.")
+    if overrides and not body.override_settings_restore_afterwards:
+        engine.options.update(overrides)
+    options = engine.options.all() | overrides
+    chosen = engine.catalogue.find(str(options["sd_model_checkpoint"])) if options["sd_model_checkpoint"] else None
+    return _plan(engine, task, job, overrides, engine.use_on_device(chosen or engine.selected()), warnings)
 
 
 def _plan(engine: Engine, task: Task, job: Job, overrides: dict[str, Any], model: Any, warnings: list[str]) -> Plan:

@@ -27,8 +27,11 @@ IMAGE_UPSCALERS = {
 }
 
 
-def run(plan: Plan, purpose: str, generators: list[Any], steps: int, **arguments: Any) -> Any:
-    """One pass of a diffusers pipeline; gives latents. Ends at the next step when the job is to end."""
+def run(plan: Plan, purpose: str, generators: list[Any], steps: int, *, prompts: int = 1, **arguments: Any) -> Any:
+    """One pass of a diffusers pipeline; gives latents. Ends at the next step when the job is to end.
+
+    `prompts`: how many the plan's embeddings hold; the generators are shared out among them.
+    """
     pipeline = plan.model.pipeline(purpose)
     pipeline.scheduler = samplers.build_scheduler(plan.sampler, plan.schedule, plan.model.scheduler_config)
     job = plan.job
@@ -46,7 +49,7 @@ def run(plan: Plan, purpose: str, generators: list[Any], steps: int, **arguments
 
     return pipeline(
         **plan.embeds,
-        num_images_per_prompt=len(generators),
+        num_images_per_prompt=len(generators) // prompts,
         num_inference_steps=steps,
         guidance_scale=plan.task.body.cfg_scale,
         eta=plan.eta,

@@ -89,6 +89,13 @@ class Txt2Img(Generation):
     hr_negative_prompt: Text = ""
 
 
+class Txt2ImgBatch(Body):
+    """Not A1111's: requests that share one pass of the network."""
+
+    requests: Annotated[list[Txt2Img], Field(min_length=1, max_length=64)]
+    force_task_id: Name | None = None
+
+
 class Img2Img(Generation):
     init_images: list[str] | None = None
     resize_mode: int = 0
