@@ -15,7 +15,12 @@ export const s3Keys = { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "wJalrXUtnF
 const program = fileURLToPath(new URL("s3_server.py", import.meta.url));
 
 /** What becomes of one request at the proxy: passed on, answered with a status, or its connection dropped after so many bytes of its body. */
-export type Fate = "pass" | { readonly status: number; readonly body?: string; readonly headers?: Record<string, string> } | { readonly dropAfter: number };
+export type Fate =
+  | "pass"
+  /** The answer comes before the body was read, and the connection ends. */
+  | { readonly early: number; readonly body: string }
+  | { readonly status: number; readonly body?: string; readonly headers?: Record<string, string> }
+  | { readonly dropAfter: number };
 
 export async function startS3({ bucket = "pics", region = "us-east-1" }: { bucket?: string; region?: string } = {}) {
   const child = spawn(s3Python ?? "python3", [program, s3Keys.accessKeyId, s3Keys.secretAccessKey, region, bucket], { stdio: ["pipe", "pipe", "inherit"] });
@@ -62,7 +67,9 @@ async function startProxy(port: number) {
     arrivals.emit("request");
     const fate = fates.shift() ?? "pass";
     if (fate === "pass") pass(port, asked, answer);
-    else if ("status" in fate) {
+    else if ("early" in fate) {
+      answer.writeHead(fate.early, { connection: "close" }).end(fate.body, () => asked.socket.destroySoon());
+    } else if ("status" in fate) {
       asked.resume();
       asked.once("end", () => answer.writeHead(fate.status, fate.headers).end(fate.body ?? ""));
     } else {

@@ -80,6 +80,12 @@ test("503, 429 and a dropped connection are tried again; what cannot succeed is 
   await refused({ region: "eu-west-1" }, /AuthorizationHeaderMalformed/);
   await refused({ bucket: "no-such-bucket" }, /it answered 404 \(NoSuchBucket/);
 
+  using large = makeFile(30_000_000);
+  const denied = { early: 403, body: "<Error><Code>AccessDenied</Code></Error>" };
+  s3.fates.push(denied, denied);
+  await assert.rejects(upload(placeOf(s3.config({ tries: 1 }), "x.png"), large, { signal }), failure(/403 \(AccessDenied/));
+  s3.fates.splice(0);
+
   s3.fates.push({ status: 500 }, { status: 502 });
   await assert.rejects(upload(placeOf(s3.config({ tries: 2 }), "x.png"), file, { signal }), failure(/it answered 502, 2 times/));
 });

@@ -13,9 +13,13 @@ export function placeOf(bucket: BucketConfig, key: string): ObjectPlace {
   return { bucket, key, url: `${bucketUrl(bucket)}/${encodeKey(key)}` };
 }
 
-/** The headers that let us write the object: the signature covers its length and its sha256, so a damaged body is refused. */
-export async function signPut({ bucket, url }: ObjectPlace, headers: Readonly<Record<string, string>>): Promise<Record<string, string>> {
-  const signer = await createSigner(bucket, { method: "PUT", url, headers: { ...headers } });
+/** The headers that let us write (or read) the object: when they say its length and sha256, the signature covers them, so a damaged body is refused. */
+export async function signHeaders(
+  { bucket, url }: ObjectPlace,
+  method: "PUT" | "GET",
+  headers: Readonly<Record<string, string>>,
+): Promise<Record<string, string>> {
+  const signer = await createSigner(bucket, { method, url, headers: { ...headers } });
   return Object.fromEntries((await signer.sign()).headers);
 }
 

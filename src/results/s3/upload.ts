@@ -7,16 +7,17 @@ import { FettleError, reasonOf } from "../../errors/fettle-error.ts";
 import { type BackoffOptions, backoffMs } from "../../util/backoff.ts";
 import { pause } from "../../util/pause.ts";
 import { pinTo, resolvePublic } from "../../util/public-address.ts";
-import { type ObjectPlace, signPut } from "./sign.ts";
+import { type ObjectPlace, signHeaders } from "./sign.ts";
 
-/** How one try ended. `again`: the same request may succeed a moment later. */
-type Try = { readonly type: "stored" } | { readonly type: "again" | "refused"; readonly reason: string; readonly waitMs?: number };
+/** How one try ended. `again`: the same request may succeed a moment later; `lost`: so may it, and nobody said why it did not. */
+type Try = { readonly type: "stored" } | { readonly type: "again" | "lost" | "refused"; readonly reason: string; readonly waitMs?: number };
 
 const backoff: BackoffOptions = { firstMs: 250, factor: 2, maxMs: 8000, jitter: 0.3 };
 const slowestBytesPerMs = 50;
 const answerWithinMs = 30_000;
 const longestWaitMs = 30_000;
 const longestAnswer = 65_536;
+const answerBehindMs = 200;
 
 /**
  * Puts one file under its key: streamed from the disk, with its length and sha256 known to the server, tried again on 429, 5xx and
@@ -25,14 +26,14 @@ const longestAnswer = 65_536;
 export async function upload(place: ObjectPlace, file: Artifact, { signal }: { signal: AbortSignal }): Promise<void> {
   const { host } = new URL(place.url);
   for (let tries = 1; ; tries++) {
-    const end = await putOnce(place, file, signal).catch((error: unknown): Try => {
-      if (error instanceof FettleError) throw error;
-      return { type: "again", reason: reasonOf(error) };
-    });
+    const end = await putOnce(place, file, signal);
     if (end.type === "stored") return;
     const often = tries > 1 ? `, ${tries} times` : "";
     if (signal.aborted) throw cannotUpload(`${host}: fettle was stopped meanwhile (${end.reason})`);
-    if (end.type === "refused" || tries >= place.bucket.tries) throw cannotUpload(`${host}: ${end.reason}${often}`);
+    if (end.type === "refused" || tries >= place.bucket.tries) {
+      const why = end.type === "lost" ? await askWhy(place, signal) : "";
+      throw cannotUpload(`${host}: ${end.reason}${often}${why}`);
+    }
     await pause(Math.max(end.waitMs ?? 0, backoffMs(tries, backoff)), { signal });
   }
 }
@@ -42,43 +43,55 @@ export function cannotUpload(reason: string): FettleError {
 }
 
 async function putOnce(place: ObjectPlace, file: Artifact, signal: AbortSignal): Promise<Try> {
-  const url = new URL(place.url);
   const limit = AbortSignal.any([signal, AbortSignal.timeout(answerWithinMs + file.sizeBytes / slowestBytesPerMs)]);
-  const pinned = place.bucket.isForeign ? await resolvePublic(url.hostname, { signal: limit }) : undefined;
-  if (pinned && pinned.type !== "resolved") return { type: pinned.type === "refused" ? "refused" : "again", reason: pinned.reason };
-  const headers = await signPut(place, {
-    "content-type": file.mime,
-    "content-length": String(file.sizeBytes),
-    "x-amz-content-sha256": file.sha256,
-  });
-  const send = url.protocol === "https:" ? requestHttps : requestHttp;
-  // A connection of its own: a kept one may be closed by the other side in the very moment of the next request.
-  const request = send(url, { method: "PUT", headers, agent: false, signal: limit, ...(pinned && { lookup: pinTo(pinned.addresses) }) });
+  const headers = { "content-type": file.mime, "content-length": String(file.sizeBytes), "x-amz-content-sha256": file.sha256 };
   try {
-    const response = await exchange(request, file);
-    return await judge(response);
+    return await exchange(place, {
+      method: "PUT",
+      headers,
+      limit,
+      send: (request) => pipeline(createReadStream(file.path, { end: file.sizeBytes - 1 }), request),
+    });
   } catch (error) {
-    return { type: "again", reason: limit.aborted && !signal.aborted ? "it did not answer in time" : reasonOf(error) };
-  } finally {
-    request.destroy();
+    return { type: "lost", reason: limit.aborted && !signal.aborted ? "it did not answer in time" : reasonOf(error) };
   }
 }
 
-/** Sends the body and waits for the answer; a server may answer and hang up before it has read everything. */
-async function exchange(request: ClientRequest, file: Artifact): Promise<IncomingMessage> {
+/** A server may refuse a large body by hanging up, and its answer is lost with the connection; a request without a body is answered. */
+async function askWhy(place: ObjectPlace, signal: AbortSignal): Promise<string> {
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(answerWithinMs / 3)]);
+  const send = async (request: ClientRequest) => void request.end();
+  const end = await exchange(place, { method: "GET", headers: {}, limit, send }).catch(() => undefined);
+  return end?.type === "refused" && !end.reason.includes("NoSuchKey") ? `; asked without a body, ${end.reason}` : "";
+}
+
+interface Exchange {
+  readonly method: "PUT" | "GET";
+  readonly headers: Readonly<Record<string, string>>;
+  readonly limit: AbortSignal;
+  send(request: ClientRequest): Promise<void>;
+}
+
+/** One request and the verdict on its answer; throws when there is none. */
+async function exchange(place: ObjectPlace, { method, headers, limit, send }: Exchange): Promise<Try> {
+  const url = new URL(place.url);
+  const pinned = place.bucket.isForeign ? await resolvePublic(url.hostname, { signal: limit }) : undefined;
+  if (pinned && pinned.type !== "resolved") return { type: pinned.type === "refused" ? "refused" : "again", reason: pinned.reason };
+  const signed = await signHeaders(place, method, headers);
+  const begin = url.protocol === "https:" ? requestHttps : requestHttp;
+  // A connection of its own: a kept one may be closed by the other side in the very moment of the next request.
+  const request = begin(url, { method, headers: signed, agent: false, signal: limit, ...(pinned && { lookup: pinTo(pinned.addresses) }) });
   const answered = Promise.withResolvers<IncomingMessage>();
   request.once("response", answered.resolve);
-  request.once("error", answered.reject);
-  const sent = pipeline(createReadStream(file.path, { end: file.sizeBytes - 1 }), request);
-  const unsent = new Promise<never>((_, reject) => {
-    sent.catch((error: unknown) => {
-      // The answer to a half-sent body may be on its way behind the broken pipe.
-      setTimeout(() => reject(error as Error), 200).unref();
-    });
-  });
-  answered.promise.catch(() => {});
-  unsent.catch(() => {});
-  return await Promise.race([answered.promise, unsent]);
+  // The answer to a half-sent body may be on its way behind the broken pipe.
+  const lost = (error: unknown) => void setTimeout(() => answered.reject(error as Error), answerBehindMs);
+  request.on("error", lost);
+  try {
+    send(request).catch(lost);
+    return await judge(await answered.promise);
+  } finally {
+    request.destroy();
+  }
 }
 
 async function judge(response: IncomingMessage): Promise<Try> {
