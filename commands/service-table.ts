@@ -6,11 +6,14 @@ export function describeSnapshot({ state, profile, uptimeMs, jobApi }: Snapshot)
   return `fettle is ${state === "starting" ? "not ready yet" : state}: profile ${profile}, up ${formatDuration(uptimeMs)}${jobApi === undefined ? "" : `, jobs at ${jobApi}`}`;
 }
 
-/** One line per service, in columns: name, state, what there is to say. */
+/** One line per service, in columns: name, state, what there is to say; below it what it runs without. */
 export function describeServices({ services }: Pick<Snapshot, "services">): string[] {
   const width = Math.max(0, ...services.map(({ name }) => name.length));
   const stateWidth = Math.max(0, ...services.map((one) => describeState(one).length));
-  return services.map((one) => `${one.name.padEnd(width)}  ${describeState(one).padEnd(stateWidth)}  ${describeRest(one)}`.trimEnd());
+  return services.flatMap((one) => [
+    `${one.name.padEnd(width)}  ${describeState(one).padEnd(stateWidth)}  ${describeRest(one)}`.trimEnd(),
+    ...(one.complaints ?? []).map(({ what, why }) => `${" ".repeat(width)}  runs without ${what}${why === undefined ? "" : `: ${why}`}`),
+  ]);
 }
 
 function describeState({ state, role, ending }: ServiceStatus): string {

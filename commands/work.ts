@@ -56,6 +56,7 @@ function connectBy({ jobs, stateDir }: WorkerSettings): (planned: PlannedEngine)
     retry: { tries: jobs.retry.tries, backoffMs: jobs.retry.backoff },
     letGoMs: jobs.letGo,
     loadingMs: jobs.loading,
+    owner: stateDir,
     readAnswer: (attempt: Attempt) => createAnswerReader(attempt, { blackImages: jobs.blackImages }),
   };
   const extend = extendEngine({ jobs, cacheDir: join(stateDir, "cache", "responses"), readAnswer: options.readAnswer });

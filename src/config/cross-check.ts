@@ -121,7 +121,7 @@ function* openToWorld(tree: Tree): Generator<Diagnostic> {
   };
 }
 
-const defaultPorts: Readonly<Record<string, number>> = { a1111: 3000, diffusers: 3000 };
+const defaultPorts: Readonly<Record<string, number>> = { a1111: 3000, diffusers: 3000, comfyui: 8188 };
 
 interface Listener {
   readonly what: string;

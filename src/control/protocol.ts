@@ -30,6 +30,13 @@ export interface ServiceStatus {
   readonly ending?: Ending;
   readonly reason?: string;
   readonly lastLines?: readonly string[];
+  /** What it runs without, as it said itself: custom nodes that cannot be imported. */
+  readonly complaints?: readonly Complaint[];
+}
+
+export interface Complaint {
+  readonly what: string;
+  readonly why?: string;
 }
 
 export interface EngineStatus {

@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import type { LoadedConfig } from "../config/load.ts";
 import type { Config, EngineConfig } from "../config/schema/index.ts";
 import { connectControl } from "../control/client.ts";
@@ -76,8 +76,9 @@ export function createPatient({ env, cwd, config, signal, root = "" }: PatientOp
     engineEnv,
     python(engine) {
       const asked = engineEnv(engine);
-      const key = JSON.stringify([engine.python, asked["PATH"], asked["PYTHONPATH"], asked["VIRTUAL_ENV"]]);
-      const known = pythons.get(key) ?? inspectPython(engine.python, { env: asked, signal });
+      const python = "directory" in engine && engine.python.includes("/") ? resolve(cwd, engine.directory, engine.python) : engine.python;
+      const key = JSON.stringify([python, asked["PATH"], asked["PYTHONPATH"], asked["VIRTUAL_ENV"]]);
+      const known = pythons.get(key) ?? inspectPython(python, { env: asked, signal });
       pythons.set(key, known);
       return known;
     },

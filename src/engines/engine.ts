@@ -174,6 +174,8 @@ export interface Endpoint {
   readonly name: string;
   readonly url: string;
   readonly slots: number;
+  /** What the kind's launcher gave as `settings`. */
+  readonly settings?: Readonly<Record<string, unknown>>;
 }
 
 export interface ConnectOptions {

@@ -51,6 +51,8 @@ export type FettleEvent =
   | (ServiceEvent & { readonly type: "service.listening"; readonly afterMs: number })
   | (ServiceEvent & { readonly type: "service.ready"; readonly afterMs: number })
   | (ServiceEvent & { readonly type: "service.unready"; readonly reason: string })
+  /** It said that it runs without something, such as a custom node; once for each `what`, again when the reason follows. */
+  | (ServiceEvent & { readonly type: "service.complained"; readonly what: string; readonly why?: string })
   | (ServiceEvent & { readonly type: "service.exited"; readonly ending: Ending; readonly wanted: boolean; readonly lastLines: readonly string[] })
   | (ServiceEvent & { readonly type: "service.failed"; readonly reason: string })
   | (ServiceEvent & { readonly type: "service.backing-off"; readonly delayMs: number; readonly restarts: number })

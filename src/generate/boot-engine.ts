@@ -14,6 +14,7 @@ import { factsNeeded } from "../plan/needs.ts";
 import type { PlannedEngine } from "../plan/plan.ts";
 import { describeEnding } from "../supervise/service-state.ts";
 import { runSupervisor } from "../supervise/supervisor.ts";
+import { selfArgv } from "../util/self-argv.ts";
 
 export interface BootOptions {
   readonly config: Config;
@@ -53,7 +54,7 @@ export async function bootEngine({ config: whole, profile, env, log, logFormat, 
     const config = engineAlone(whole, dir, keepAlive);
     const assetRoot = join(config.stateDir, "assets");
     const facts = await readFacts(factsNeeded(config, kinds), { env });
-    const { plan } = buildPlan(config, facts, { profile, launchers: kinds, assetDir: assetDirIn(assetRoot), selfArgv: [], logFormat, socketName });
+    const { plan } = buildPlan(config, facts, { profile, launchers: kinds, assetDir: assetDirIn(assetRoot), selfArgv: selfArgv(), logFormat, socketName });
     const [engine] = plan.engines;
     if (!engine)
       throw new FettleError("config.invalid", `Cannot generate: the profile ${profile} has no engine.`, { hint: "Name one that has, such as --profile demo." });

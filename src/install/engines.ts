@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync } from "node:fs";
 import { dirname, isAbsolute, join } from "node:path";
-import type { Config, EngineConfig } from "../config/schema/index.ts";
+import type { ComfyuiEngineConfig, Config } from "../config/schema/index.ts";
 import { FettleError } from "../errors/fettle-error.ts";
 import { outputOf } from "../machine/run-program.ts";
 import { writeFileAtomic } from "../util/atomic-write.ts";
@@ -21,12 +21,13 @@ export interface EngineInstallOptions {
 }
 
 /** What the engines of a configuration need that fettle can put in place. Engines given by url are somebody else's. */
-export function engineSteps(config: Pick<Config, "engines" | "stateDir">, options: EngineInstallOptions): EngineInstall {
+export function engineSteps(config: Pick<Config, "engines" | "install" | "stateDir">, options: EngineInstallOptions): EngineInstall {
   const groups: StepGroup[] = [];
   const pythons: Record<string, string> = {};
   for (const [name, engine] of Object.entries(config.engines)) {
     if (!engine.enabled || engine.url !== undefined) continue;
-    if (engine.kind === "a1111") groups.push({ limit: 1, steps: [webuiStep(name, engine)] });
+    if (engine.kind === "a1111") groups.push({ limit: 1, steps: [programStep(name, engine.directory, "webui.py", "AUTOMATIC1111's stable-diffusion-webui")] });
+    if (engine.kind === "comfyui") groups.push(...comfyuiGroups(name, engine, config, pythons));
     if (engine.kind !== "diffusers") continue;
     const place = venvOf(engine.python, join(config.stateDir, "venvs", name));
     const venv = { name, python: place.creator, directory: place.directory, env: options.env };
@@ -62,14 +63,22 @@ function writeRequirements(stateDir: string, text: string): string {
   return path;
 }
 
+/** `install.comfyui` puts one in place, and its engine only has to name the Python; any other must be there. */
+function comfyuiGroups(name: string, engine: ComfyuiEngineConfig, { install }: Pick<Config, "install">, pythons: Record<string, string>): StepGroup[] {
+  if (install.comfyui?.directory !== engine.directory) return [{ limit: 1, steps: [programStep(name, engine.directory, "main.py", "ComfyUI")] }];
+  const python = pythonOf(join(engine.directory, ".venv"));
+  if (engine.python !== python && join(engine.directory, engine.python) !== python) pythons[name] = python;
+  return [];
+}
+
 /** The webui installs itself in the image's build; here it must only be there. */
-function webuiStep(name: string, { directory }: Extract<EngineConfig, { kind: "a1111" }>): Step {
+function programStep(name: string, directory: string, program: string, what: string): Step {
   return {
-    title: `find the webui of ${name} in ${directory}`,
-    isDone: async () => existsSync(join(directory, "webui.py")),
+    title: `find ${program} of ${name} in ${directory}`,
+    isDone: async () => existsSync(join(directory, program)),
     async run() {
-      throw new FettleError("install.failed", `Cannot find the webui of ${name} in ${directory}: there is no webui.py.`, {
-        hint: "Clone AUTOMATIC1111's stable-diffusion-webui there, or name its folder in engines.NAME.directory.",
+      throw new FettleError("install.failed", `Cannot find ${what} of ${name} in ${directory}: there is no ${program}.`, {
+        hint: `Clone ${what} there${what === "ComfyUI" ? " (install.comfyui does)" : ""}, or name its folder in engines.NAME.directory.`,
       });
     },
   };

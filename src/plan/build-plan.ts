@@ -31,7 +31,7 @@ export interface Built {
 /** Config and facts → Plan. Pure, so what `--dry-run` prints is what `start` runs. Throws what is impossible as FettleError. */
 export function buildPlan(config: Config, facts: MachineFacts, options: BuildOptions): Built {
   const draft = createDraft(config, facts);
-  const { services: engineServices, engines } = planEngines(draft, options.launchers, options.assetDir);
+  const { services: engineServices, engines } = planEngines(draft, options);
   const sources = resolveSources(draft);
   const declared = [...engineServices, ...planUserServices(draft, options), ...planWorker(draft, sources, options)];
   const services = orderPhases(draft, withoutForeign(draft, declared, engines), draft.phases);

@@ -1,3 +1,5 @@
+import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import type { EngineConfig } from "../config/schema/index.ts";
 import type { Draft } from "./draft.ts";
 import { type EngineTask, type Launchers, launcherOf } from "./launch.ts";
@@ -7,14 +9,23 @@ import { engineProbe, livenessOfEngine, httpUrl } from "./probe.ts";
 import { isOptional } from "./phases.ts";
 import { processEnv } from "./process-env.ts";
 import { commonRules, taskRestart } from "./service-rules.ts";
+import { programOfSteps } from "./step.ts";
+import type { WorkerOptions } from "./worker-service.ts";
 
 export interface EngineServices {
   readonly services: readonly Service[];
   readonly engines: readonly PlannedEngine[];
 }
 
+export interface EngineOptions extends Pick<WorkerOptions, "selfArgv" | "socketName"> {
+  readonly launchers: Launchers;
+  /** Folder with the bundled Python files. */
+  readonly assetDir: string;
+}
+
 /** Every enabled engine: a service with its tasks when it is launched here, only an address when it has a `url`. */
-export function planEngines(draft: Draft, launchers: Launchers, assetDir: string): EngineServices {
+export function planEngines(draft: Draft, options: EngineOptions): EngineServices {
+  const { launchers, assetDir } = options;
   const services: Service[] = [];
   const engines: PlannedEngine[] = [];
   for (const [name, engine] of Object.entries(draft.config.engines)) {
@@ -22,7 +33,9 @@ export function planEngines(draft: Draft, launchers: Launchers, assetDir: string
     const launcher = launcherOf(launchers, engine);
     const port = engine.url === undefined ? draft.port(engine.port) : engine.port;
     const url = engine.url?.replace(/\/+$/, "") ?? httpUrl(engine.host, port);
-    const planned = { name, kind: engine.kind, url, slots: engine.slots, readiness: engineProbe(engine, url + launcher.readinessPath) };
+    const settings = launcher.settings?.(engine);
+    const readiness = engineProbe(engine, url + launcher.readinessPath);
+    const planned = { name, kind: engine.kind, url, slots: engine.slots, readiness, ...(settings && { settings }) };
     if (engine.url !== undefined) {
       engines.push(planned);
       continue;
@@ -32,10 +45,11 @@ export function planEngines(draft: Draft, launchers: Launchers, assetDir: string
       port,
       assetDir,
       modelsDir: modelsDirOf(config),
+      ownDir: join(config.stateDir, "engines", name),
       exists: (path) => facts.existing.has(path),
       ...(facts.cpuLimit !== undefined && { cpuLimit: facts.cpuLimit }),
     });
-    const tasks = (launched.tasks ?? []).map((task) => addTask(draft, services, engine, task));
+    const tasks = (launched.tasks ?? []).map((task) => addTask(draft, services, engine, task, options));
     services.push({
       name,
       role: "engine",
@@ -44,6 +58,7 @@ export function planEngines(draft: Draft, launchers: Launchers, assetDir: string
       env: { ...launched.env, ...processEnv(draft, name, engine), ...engine.env },
       dependsOn: tasks.map((service) => ({ service, condition: "completed" })),
       readiness: launched.readiness,
+      ...(launched.complaints && { complaints: launched.complaints }),
       ...livenessOfEngine(launched.readiness, engine),
       essential: engine.essential,
       ...commonRules(engine),
@@ -58,14 +73,18 @@ export function planEngines(draft: Draft, launchers: Launchers, assetDir: string
 }
 
 /** Two engines that want the same thing made share one task. */
-function addTask(draft: Draft, services: Service[], engine: EngineConfig, task: EngineTask): string {
-  const same = services.find(({ role, argv }) => role === "task" && argv.join("\0") === task.argv.join("\0"));
+function addTask(draft: Draft, services: Service[], engine: EngineConfig, task: EngineTask, options: EngineOptions): string {
+  const program =
+    "argv" in task ? { argv: task.argv, env: task.env } : programOfSteps(task.steps, { ...options, env: task.env, runtimeDir: draft.config.runtimeDir });
+  const same = services.find(
+    (one) => one.role === "task" && isDeepStrictEqual([one.argv, one.steps], [program.argv, "steps" in program ? program.steps : undefined]),
+  );
   if (same) return same.name;
   services.push({
     name: task.name,
     role: "task",
-    argv: task.argv,
-    env: { ...task.env, ...engine.env },
+    ...program,
+    env: { ...program.env, ...engine.env },
     dependsOn: [],
     restart: taskRestart,
     essential: engine.essential,

@@ -1,6 +1,7 @@
 import type { EngineConfig } from "../config/schema/index.ts";
 import type { Service } from "./plan.ts";
 import type { ProbeSpec } from "./probe-spec.ts";
+import type { Step } from "./step.ts";
 
 /** What launching an engine may depend on besides its own options. */
 export interface LaunchFacts {
@@ -10,21 +11,22 @@ export interface LaunchFacts {
   readonly assetDir: string;
   /** Where fettle keeps models that it made itself. */
   readonly modelsDir: string;
+  /** For files of this engine alone. */
+  readonly ownDir: string;
   /** Whether a path exists; only for paths that the kind names in `paths`. */
   exists(path: string): boolean;
   /** CPUs that the container may use, when fewer than the machine has. */
   readonly cpuLimit?: number;
 }
 
-/** A step that must end with 0 before the engine starts (a tiny model made on the spot). */
-export interface EngineTask {
+/** What must end with 0 before the engine starts: a program (a tiny model made on the spot), or built-in steps. */
+export type EngineTask = {
   readonly name: string;
-  readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string | null>>;
-}
+} & ({ readonly argv: readonly string[] } | { readonly steps: readonly Step[] });
 
 /** What to launch for an engine; the plan adds what all engines have in common. */
-export type EngineService = Pick<Service, "argv" | "env"> & {
+export type EngineService = Pick<Service, "argv" | "env" | "complaints"> & {
   readonly cwd?: string;
   readonly readiness: ProbeSpec;
   readonly tasks?: readonly EngineTask[];
@@ -38,6 +40,8 @@ export interface Launcher<Options> {
   paths?(options: Options, folders: Pick<LaunchFacts, "modelsDir">): readonly string[];
   /** Pure: what to launch for these options; an engine given by URL never gets here. */
   launch(name: string, options: Options, facts: LaunchFacts): EngineService;
+  /** What its connection must know besides the address; an engine given by URL has it too. */
+  settings?(options: Options): Readonly<Record<string, unknown>>;
 }
 
 /** One row for each engine kind of the schema; the real table is in engines/index.ts. */

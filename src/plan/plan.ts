@@ -83,6 +83,8 @@ export interface Service {
   readonly timeLimitMs?: number;
   /** Given to the program, which is fettle itself, in the environment. */
   readonly steps?: readonly Step[];
+  /** Regular expressions with the groups `what` and `why`: lines in which it says what it does without, though it runs. */
+  readonly complaints?: readonly string[];
 }
 
 /** A stage of the boot. Its members are the services that name it. */
@@ -108,6 +110,8 @@ export interface PlannedEngine {
   /** Asked by the worker itself when no service of ours stands behind the engine. */
   readonly readiness: ProbeSpec;
   readonly gpu?: number;
+  /** What its connection must know besides; may hold secrets. */
+  readonly settings?: Readonly<Record<string, unknown>>;
 }
 
 export interface Plan {

@@ -1,4 +1,7 @@
+import { join } from "node:path";
 import type { StepConfig } from "../config/schema/index.ts";
+import { modelPathSteps } from "./model-paths.ts";
+import type { Service } from "./plan.ts";
 
 /** A built-in step of a task: what shall be so. Doing it a second time changes nothing. */
 export type Step = StepKind & {
@@ -30,12 +33,26 @@ export type StepCheck =
   | { readonly type: "tcp"; readonly port: number }
   | { readonly type: "service"; readonly service: string };
 
-/** A step as the config writes it → as the plan carries it. */
-export function stepOf(config: StepConfig): Step {
-  return { ...kindOf(config), onFailure: config.onFailure };
+/** A step as the config writes it → as the plan carries it, sometimes as several. */
+export function stepsOf(config: StepConfig): readonly Step[] {
+  const kinds = "modelPaths" in config ? modelPathSteps(config.modelPaths) : [kindOf(config)];
+  return kinds.map((kind) => ({ ...kind, onFailure: config.onFailure }));
 }
 
-function kindOf(config: StepConfig): StepKind {
+/** The program that carries out steps: this one. */
+export function programOfSteps(steps: readonly Step[], { selfArgv, socketName, runtimeDir, env }: StepProgram): Pick<Service, "argv" | "env" | "steps"> {
+  return { argv: [...selfArgv, "steps"], env: { FETTLE_CONTROL: join(runtimeDir, socketName), ...env }, steps };
+}
+
+export interface StepProgram {
+  /** The argv that starts this very program again. */
+  readonly selfArgv: readonly string[];
+  readonly socketName: string;
+  readonly runtimeDir: string;
+  readonly env: Service["env"];
+}
+
+function kindOf(config: Exclude<StepConfig, { modelPaths: unknown }>): StepKind {
   if ("directories" in config) return { type: "directories", paths: config.directories, ...modeOf(config.mode) };
   if ("links" in config) return { type: "links", links: config.links, onFolder: config.onFolder };
   if ("write" in config) {

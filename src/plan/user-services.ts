@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import type { ServiceConfig } from "../config/schema/index.ts";
 import type { Draft } from "./draft.ts";
 import { isOptional } from "./phases.ts";
@@ -6,7 +5,7 @@ import type { Dependency, Service } from "./plan.ts";
 import { livenessOf, probeOf } from "./probe.ts";
 import { processEnv } from "./process-env.ts";
 import { commonRules } from "./service-rules.ts";
-import { stepOf } from "./step.ts";
+import { programOfSteps, stepsOf } from "./step.ts";
 import type { WorkerOptions } from "./worker-service.ts";
 
 /** Why a declared service is not part of the plan; undefined when it is. */
@@ -52,5 +51,5 @@ function programOf(
   { selfArgv, socketName }: Pick<WorkerOptions, "selfArgv" | "socketName">,
 ): Pick<Service, "argv" | "env" | "steps"> {
   if (steps === undefined) return { argv: [...(command ?? []), ...extraArgs], env };
-  return { argv: [...selfArgv, "steps"], env: { FETTLE_CONTROL: join(config.runtimeDir, socketName), ...env }, steps: steps.map(stepOf) };
+  return programOfSteps(steps.flatMap(stepsOf), { selfArgv, socketName, runtimeDir: config.runtimeDir, env });
 }

@@ -56,6 +56,8 @@ export function createAnnouncer(current: () => Plan, log: Log): (event: StampedE
         return log.success(`${event.service} is ready after ${seconds(event.afterMs)}`, about);
       case "service.unready":
         return log.warn(`${event.service} is not ready any more: ${event.reason}`, about);
+      case "service.complained":
+        return log.warn(`${event.service} runs without ${event.what}${event.why === undefined ? "" : `: ${event.why}`}`, about);
       case "service.exited":
         if (event.wanted) return log.debug(`${event.service} ${describeEnding(event.ending)}`, about);
         if (event.ending.code === 0) return log.info(`${event.service} ${describeEnding(event.ending)}`, about);

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import type { Dependency, Service } from "../plan/plan.ts";
 import { pause } from "../util/pause.ts";
+import { createComplaints } from "./complaints.ts";
 import { type Depended, describeWait, isMet, whyNever } from "./dependencies.ts";
 import { tell } from "./end-family.ts";
 import { type LifeEnd, runLife } from "./life.ts";
@@ -121,11 +122,22 @@ export class SupervisedService implements Depended {
   }
 
   #listen(): void {
+    this.#listenForComplaints();
     if (this.#lines.size === 0) return;
     this.output.listen((line) => {
       const met = [...this.#lines.values()].filter(({ seen, expression }) => !seen && expression.test(line));
       for (const one of met) one.seen = true;
       if (met.length > 0) this.#tell();
+    });
+  }
+
+  #listenForComplaints(): void {
+    const { complaints } = this.spec;
+    if (!complaints || complaints.length === 0) return;
+    const find = createComplaints(complaints);
+    this.output.listen((line) => {
+      const found = find(line);
+      if (found) this.#around.bus.emit({ type: "service.complained", service: this.name, ...found });
     });
   }
 

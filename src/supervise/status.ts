@@ -1,4 +1,4 @@
-import type { EngineStatus, PhaseStatus, ServiceStatus, Snapshot, TimelineStage } from "../control/protocol.ts";
+import type { Complaint, EngineStatus, PhaseStatus, ServiceStatus, Snapshot, TimelineStage } from "../control/protocol.ts";
 import type { StampedEvent } from "../events/event.ts";
 import type { Plan, PlannedPhase, Service } from "../plan/plan.ts";
 import { version } from "../version.ts";
@@ -145,6 +145,7 @@ function applyToService(kept: Kept, event: StampedEvent & { readonly service: st
       delete kept.shown.ending;
       delete kept.shown.lastLines;
       delete kept.shown.readyAfterMs;
+      delete kept.shown.complaints;
       return;
     case "service.pending":
       kept.shown.state = "waiting";
@@ -167,6 +168,9 @@ function applyToService(kept: Kept, event: StampedEvent & { readonly service: st
     case "service.unready":
       kept.shown.state = "unready";
       kept.shown.reason = event.reason;
+      return;
+    case "service.complained":
+      kept.shown.complaints = [...(kept.shown.complaints ?? []).filter(({ what }) => what !== event.what), complaintOf(event)];
       return;
     case "service.stopping":
       kept.shown.state = "stopping";
@@ -205,6 +209,8 @@ function applyToService(kept: Kept, event: StampedEvent & { readonly service: st
       return;
   }
 }
+
+const complaintOf = ({ what, why }: Complaint): Complaint => ({ what, ...(why !== undefined && { why }) });
 
 function clearChild(kept: Kept): void {
   delete kept.shown.pid;

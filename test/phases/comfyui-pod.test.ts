@@ -50,7 +50,7 @@ test("four phases in the seed's words and order; logs, PID files, links and path
   const metrics = await (await fetch(`${pod.healthUrl}/metrics`)).text();
   assert.match(metrics, /^fettle_phase_seconds\{phase="services"\} \d/m);
   assert.match(metrics, /^fettle_phase_target_seconds\{phase="volume"\} 8$/m);
-  assert.match(metrics, /^fettle_service_ready_seconds\{service="comfyui",role="service"\} \d/m);
+  assert.match(metrics, /^fettle_service_ready_seconds\{service="comfyui",role="engine"\} \d/m);
   await fettle.untilSaid(/comfyui ready .*listening at/);
   assert.equal(await fettle.stop(), 0);
   assert.deepEqual(

@@ -1,4 +1,5 @@
 /** A pod on a volume of its own: the profile comfyui-pod with stand-ins for its programs, run as a user runs it. */
+import { createHash } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -60,7 +61,6 @@ export async function createPod(): Promise<Pod> {
   };
   const commands: Readonly<Record<string, readonly string[]>> = {
     nginx: standIn("nginx", "--port", `${nginx}`),
-    comfyui: standIn("comfyui", "--port", `${comfyui}`),
     "preset-manager": standIn("preset-manager", "--port", `${presets}`),
     "preset-downloads": standIn("preset-downloads"),
     "code-server": standIn("code-server", "--port", `${code}`),
@@ -69,12 +69,27 @@ export async function createPod(): Promise<Pod> {
     "ssh-host-keys": ["/bin/true"],
   };
   const file = join(dir, "fettle.yaml");
-  const write = ({ services: own = {}, ...rest }: PodConfig) => {
+  /** An engine's command is its own: the stand-in takes the place of its Python, and of what that would run. */
+  const engineOf = ({ command, ...rest }: Readonly<Record<string, unknown>>) => {
+    const words = command as readonly string[];
+    const path = join(dir, `python-${createHash("sha256").update(words.join(" ")).digest("hex").slice(0, 8)}`);
+    writeFileSync(path, `#!/bin/sh\nexec ${words.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(" ")}\n`, { mode: 0o755 });
+    return { python: path, ...rest };
+  };
+  const write = ({ services: { comfyui: engine, ...own } = {}, ...rest }: PodConfig) => {
     const names = new Set([...Object.keys(commands), ...Object.keys(own)]);
     const services = Object.fromEntries(
       [...names].map((name) => [name, own[name] === null ? null : { ...(commands[name] && { command: commands[name] }), ...own[name] }]),
     );
-    writeFileSync(file, stringify({ extends: "comfyui-pod", ...rest, services }));
+    writeFileSync(
+      file,
+      stringify({
+        extends: "comfyui-pod",
+        ...rest,
+        services,
+        engines: { comfyui: engineOf({ command: standIn("comfyui", "--port", `${comfyui}`), ...engine }) },
+      }),
+    );
   };
   return {
     workspace,

@@ -68,8 +68,8 @@ test("phases that wait for each other, and a member that waits for a later phase
 
 test("comfyui-pod: the seed's services by its variables, no password on a command line", () => {
   const names = (env: Record<string, string>) => planOfProfile("comfyui-pod", { env }).plan.services.map(({ name }) => name);
-  assert.deepEqual(names({}), ["setup", "nginx", "comfyui", "preset-manager", "code-server", "jupyterlab", "verification"]);
-  assert.deepEqual(names({ ENABLE_PRESET_MANAGER: "false", ENABLE_CODE_SERVER: "0", ENABLE_JUPYTERLAB: "no" }), ["setup", "nginx", "comfyui", "verification"]);
+  assert.deepEqual(names({}), ["comfyui", "setup", "nginx", "preset-manager", "code-server", "jupyterlab", "verification"]);
+  assert.deepEqual(names({ ENABLE_PRESET_MANAGER: "false", ENABLE_CODE_SERVER: "0", ENABLE_JUPYTERLAB: "no" }), ["comfyui", "setup", "nginx", "verification"]);
   assert.ok(names({ PUBLIC_KEY: "ssh-ed25519 AAAA" }).includes("ssh"));
   for (const name of ["PRESET_DOWNLOAD", "IMAGE_PRESET_DOWNLOAD", "AUDIO_PRESET_DOWNLOAD"])
     assert.ok(names({ [name]: "X" }).includes("preset-downloads"), name);

@@ -1,5 +1,6 @@
 import a1111Runpod from "./a1111-runpod.yaml" with { type: "text" };
 import comfyuiPod from "./comfyui-pod.yaml" with { type: "text" };
+import comfyui from "./comfyui.yaml" with { type: "text" };
 import demo from "./demo.yaml" with { type: "text" };
 import pythonHandler from "./python-handler.yaml" with { type: "text" };
 import type { Source } from "../tree.ts";
@@ -8,6 +9,7 @@ import type { Source } from "../tree.ts";
 export const profiles: Readonly<Record<string, string>> = {
   "a1111-runpod": a1111Runpod,
   "comfyui-pod": comfyuiPod,
+  comfyui,
   demo,
   "python-handler": pythonHandler,
 };

@@ -1,7 +1,8 @@
 import { z } from "zod";
-import { argv, duration, flag, host, integer, port, url, word } from "./scalars.ts";
+import { argv, duration, flag, host, integer, port, text, url, word } from "./scalars.ts";
 import { engineLiveness } from "./process.ts";
 import { launched } from "./services.ts";
+import { modelFolders } from "./steps.ts";
 
 const common = {
   ...launched,
@@ -56,12 +57,10 @@ export const pythonEngine = z.strictObject({
     .union([word, z.array(word).min(1)], { error: "expected the path of a Python file, or a list of paths" })
     .default("handler.py")
     .meta({ description: "The file: it calls runpod.serverless.start, or has a function named handler. Of a list the first that exists." }),
-  slots: integer(1, 64)
-    .default(1)
-    .meta({
-      description:
-        "Jobs at once. With 1 a sync handler always runs in the main thread, else each job has a thread; concurrency_modifier decides for an async one.",
-    }),
+  slots: integer(1, 64).default(1).meta({
+    description:
+      "Jobs at once. With 1 a sync handler always runs in the main thread, else each job has a thread; concurrency_modifier decides for an async one.",
+  }),
   port: port.default(0).meta({ description: "The TCP port it listens on; 0 lets the system choose." }),
   reload: flag
     .default(false)
@@ -70,9 +69,44 @@ export const pythonEngine = z.strictObject({
   allocator: z.enum(["tcmalloc", "none"]).default("tcmalloc").meta({ description: "Preload tcmalloc when the machine has it." }),
 });
 
-export const engine = z.discriminatedUnion("kind", [a1111Engine, diffusersEngine, pythonEngine]);
+/** ComfyUI, launched as `python main.py --listen HOST --port PORT …` in its folder. */
+export const comfyuiEngine = z.strictObject({
+  ...common,
+  kind: z.literal("comfyui").meta({ description: "ComfyUI." }),
+  directory: word.default("/ComfyUI").meta({ description: "Its folder; main.py is run there." }),
+  port: port.default(8188).meta({ description: "The TCP port it listens on; 0 lets the system choose." }),
+  args: argv.default([]).meta({ description: "Arguments after --listen and --port; a layer's list replaces the one below." }),
+  preview: z
+    .enum(["none", "auto", "latent2rgb", "taesd"])
+    .optional()
+    .meta({
+      description: "Pictures of each step (--preview-method), for jobs that somebody watches. Unless given, as ComfyUI does it: newer ones when asked.",
+    }),
+  models: word
+    .optional()
+    .meta({ description: "A folder of models besides its own, such as a volume's; it comes first. Every kind of ComfyUI's is looked for there." }),
+  modelFolders,
+  customNodes: word.optional().meta({ description: "A folder of custom nodes besides its own; made when it is missing." }),
+  modelPathsFile: word
+    .optional()
+    .meta({ description: "Where the paths of `models` and `customNodes` are written for it; among fettle's own files unless given." }),
+  instanceDir: word.optional().meta({
+    description:
+      "A folder where it keeps its user, temp and database files, under its name. Copies (replicas) of one ComfyUI have one each in stateDir unless given.",
+  }),
+  workflows: word
+    .optional()
+    .meta({ description: "A folder of named workflows: NAME.json in API format, with NAME.yaml that says which parameter goes where." }),
+  checkpoint: word.optional().meta({ description: "The checkpoint of jobs that name none; the first one it has unless given." }),
+  comfyOrgApiKey: text.default("").meta({ description: "The key that nodes of comfy.org's paid API get, when the job brings none." }),
+  warmUp: word.optional().meta({ description: "A job as JSON (a workflow, or an input): run once before the first job, after each start." }),
+  allocator: z.enum(["tcmalloc", "none"]).default("tcmalloc").meta({ description: "Preload tcmalloc when the machine has it." }),
+});
+
+export const engine = z.discriminatedUnion("kind", [a1111Engine, diffusersEngine, pythonEngine, comfyuiEngine]);
 
 export type A1111EngineConfig = z.output<typeof a1111Engine>;
 export type DiffusersEngineConfig = z.output<typeof diffusersEngine>;
 export type PythonEngineConfig = z.output<typeof pythonEngine>;
+export type ComfyuiEngineConfig = z.output<typeof comfyuiEngine>;
 export type EngineConfig = z.output<typeof engine>;

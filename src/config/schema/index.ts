@@ -64,7 +64,7 @@ export const configSchema = z.strictObject({
 });
 
 export type Config = z.output<typeof configSchema>;
-export type { A1111EngineConfig, DiffusersEngineConfig, EngineConfig, PythonEngineConfig } from "./engines.ts";
+export type { A1111EngineConfig, ComfyuiEngineConfig, DiffusersEngineConfig, EngineConfig, PythonEngineConfig } from "./engines.ts";
 export type { ComfyuiInstallConfig } from "./install.ts";
 export type { HookConfig, PhaseConfig } from "./phases.ts";
 export type { ProbeConfig } from "./probe.ts";

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { duration, name, port, text, url, word } from "./scalars.ts";
+import { duration, flag, name, port, text, url, word } from "./scalars.ts";
 
 const onFailure = z
   .enum(["fail", "continue", "warn"])
@@ -45,6 +45,25 @@ const write = z.strictObject({
   onFailure,
 });
 
+/** The folders of a volume as ComfyUI finds them; also what an engine of kind comfyui may be told. */
+export const modelFolders = z
+  .record(word, z.union([word, z.array(word).min(1)], { error: "expected a folder, or a list of folders" }))
+  .default({})
+  .meta({ description: "Folders under other names, or more kinds of models than ComfyUI and its usual nodes know: kind to folder below the models." });
+
+const modelPaths = z.strictObject({
+  modelPaths: z
+    .strictObject({
+      write: word.meta({ description: "The file, ComfyUI's extra_model_paths.yaml." }),
+      models: word.meta({ description: "The folder of models; it comes first, so that what ComfyUI downloads goes there." }),
+      folders: modelFolders,
+      customNodes: word.optional().meta({ description: "A folder of more custom nodes." }),
+      make: flag.default(true).meta({ description: "Make the folders that are missing." }),
+    })
+    .meta({ description: "Where ComfyUI finds models outside of its own folder, of every kind it knows." }),
+  onFailure,
+});
+
 const check = z.strictObject({
   check: z
     .strictObject({
@@ -64,7 +83,9 @@ const check = z.strictObject({
   onFailure,
 });
 
-/** One step of the built-in kinds; exactly one of directories, links, write and check says which. */
-export const step = z.union([directories, links, write, check], { error: "expected exactly one of directories, links, write and check" });
+/** One step of the built-in kinds; exactly one of directories, links, write, modelPaths and check says which. */
+export const step = z.union([directories, links, write, modelPaths, check], {
+  error: "expected exactly one of directories, links, write, modelPaths and check",
+});
 
 export type StepConfig = z.output<typeof step>;

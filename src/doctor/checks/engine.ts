@@ -1,6 +1,6 @@
 import { readdir } from "node:fs/promises";
 import { extname, join, resolve } from "node:path";
-import type { A1111EngineConfig, DiffusersEngineConfig, EngineConfig } from "../../config/schema/index.ts";
+import type { A1111EngineConfig, ComfyuiEngineConfig, DiffusersEngineConfig, EngineConfig } from "../../config/schema/index.ts";
 import { modelsDirOf } from "../../plan/needs.ts";
 import { about, type Check, critical, type Finding, notChecked, ok, warning } from "../check.ts";
 import type { Patient } from "../patient.ts";
@@ -21,13 +21,17 @@ async function programOf({ at, cwd }: Patient, engine: EngineConfig, name: strin
   if (engine.kind === "diffusers") return ok("bundled");
   if (engine.kind === "python") return ok("bundled; the handler is looked at by itself");
   const names = await readdir(at(resolve(cwd, engine.directory))).catch((error: NodeJS.ErrnoException) => error.code ?? "EIO");
-  const fix = `git clone https://github.com/AUTOMATIC1111/stable-diffusion-webui ${engine.directory}, or set engines.${name}.directory`;
+  const [program, fix] =
+    engine.kind === "comfyui"
+      ? ["main.py", `fettle install (install.comfyui.directory: ${engine.directory}), or set engines.${name}.directory`]
+      : ["webui.py", `git clone https://github.com/AUTOMATIC1111/stable-diffusion-webui ${engine.directory}, or set engines.${name}.directory`];
   if (typeof names === "string") return critical(`${engine.directory} ${names === "ENOENT" ? "does not exist" : `cannot be read (${names})`}`, fix);
-  return names.includes("webui.py") ? ok(join(engine.directory, "webui.py")) : critical(`${engine.directory} holds no webui.py`, fix);
+  return names.includes(program) ? ok(join(engine.directory, program)) : critical(`${engine.directory} holds no ${program}`, fix);
 }
 
 async function modelOf(patient: Patient, engine: EngineConfig, name: string): Promise<Finding> {
   if (engine.kind === "python") return notChecked("a handler loads what it wants");
+  if (engine.kind === "comfyui") return await comfyuiModels(patient, engine);
   return engine.kind === "a1111" ? await checkpointOf(patient, engine, name) : await diffusersModel(patient, engine, name);
 }
 
@@ -41,6 +45,23 @@ async function checkpointOf({ at, cwd }: Patient, engine: A1111EngineConfig, nam
   const models = files.filter((file) => [".safetensors", ".ckpt"].includes(extname(file)));
   if (models.length === 0) return critical(`there is no checkpoint in ${dir}, and no --ckpt`, `Put a .safetensors file into ${dir}.`);
   return await several(dir, models);
+}
+
+/** A workflow may need none, so that nothing here is critical. */
+async function comfyuiModels({ at, cwd }: Patient, engine: ComfyuiEngineConfig): Promise<Finding> {
+  const dirs = [join(engine.directory, "models"), ...(engine.models === undefined ? [] : [engine.models])];
+  const places = dirs.flatMap((dir) => ["checkpoints", "diffusion_models", "unet"].map((kind) => at(resolve(cwd, dir, kind))));
+  const found = await Promise.all(
+    places.map(async (dir) => {
+      const files = await readdir(dir, { recursive: true }).catch(() => []);
+      return { dir, models: files.filter((file) => [".safetensors", ".ckpt", ".sft", ".gguf"].includes(extname(file))) };
+    }),
+  );
+  const some = found.filter(({ models }) => models.length > 0);
+  if (some.length === 0)
+    return warning(`there is no checkpoint in ${dirs.join(" or ")}`, `Put a .safetensors file into ${join(dirs.at(-1) ?? "", "checkpoints")}.`);
+  const looks = await Promise.all(some.map(async ({ dir, models }) => await several(dir, models)));
+  return looks.find(({ state }) => state !== "ok") ?? ok(some.map(({ dir, models }) => `${models.length} in ${dir}`).join(", "));
 }
 
 async function diffusersModel({ at, valid, cwd }: Patient, engine: DiffusersEngineConfig, name: string): Promise<Finding> {

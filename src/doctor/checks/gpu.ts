@@ -1,5 +1,5 @@
 import { readdirSync } from "node:fs";
-import type { EngineConfig } from "../../config/schema/index.ts";
+import type { ComfyuiEngineConfig, EngineConfig } from "../../config/schema/index.ts";
 import { about, blocking, type Check, critical, type Finding, notChecked, ok, warning } from "../check.ts";
 import type { Patient } from "../patient.ts";
 import { troubleOf } from "../program.ts";
@@ -39,11 +39,15 @@ export function deviceFiles({ at }: Pick<Patient, "at">): string[] {
   }
 }
 
+/** ComfyUI ends at once without a GPU, unless it is told so. */
+const usesCpu = ({ args, extraArgs }: ComfyuiEngineConfig): boolean => [...args, ...extraArgs].some((word) => word === "--cpu" || word === "--directml");
+
 /** An engine that fails on a CPU, as opposed to one that is only slow there. */
 function demandsCuda(engine: EngineConfig): boolean {
   if (engine.kind === "diffusers") return engine.device.startsWith("cuda");
   // What a handler needs is its own matter.
   if (engine.kind === "python") return false;
+  if (engine.kind === "comfyui") return !usesCpu(engine);
   // A1111 computes in half precision unless told otherwise, which a CPU cannot; --skip-torch-cuda-test only hides it.
   const args = [...engine.args, ...engine.extraArgs];
   return !args.some((word) => ["--use-cpu", "--no-half"].includes(word)) && !(args.includes("--precision") && args.includes("full"));
@@ -71,7 +75,9 @@ export async function driver(patient: Pick<Patient, "at" | "run">, { signal, tim
 }
 
 async function torch(patient: Patient, { signal }: { signal: AbortSignal }): Promise<Finding | Finding[]> {
-  const engines = patient.engines.filter(([, engine]) => !(engine.kind === "diffusers" && engine.device === "cpu"));
+  const engines = patient.engines.filter(
+    ([, engine]) => !(engine.kind === "diffusers" && engine.device === "cpu") && !(engine.kind === "comfyui" && usesCpu(engine)),
+  );
   if (engines.length === 0) return notChecked("no engine of this configuration uses the GPU");
   const result = await patient.run(["nvidia-smi"], { signal });
   const trouble = troubleOf("nvidia-smi", result);

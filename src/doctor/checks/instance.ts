@@ -32,6 +32,19 @@ export const instanceChecks: readonly Check[] = [
       return services.map((service) => about(service.name, findingOf(service)));
     },
   },
+  {
+    id: "instance.complaints",
+    subject: "instance",
+    title: "runs without",
+    needs: ["instance.running"],
+    async check({ instance }) {
+      const complaints = ((await instance())?.services ?? []).flatMap(({ name, complaints: list = [] }) => list.map((one) => ({ name, ...one })));
+      if (complaints.length === 0) return notChecked("no service says that it lacks something");
+      return complaints.map(({ name, what, why }) =>
+        about(name, warning(`${what}${why === undefined ? "" : `: ${why}`}`, `fettle service logs ${name}`, { what, ...(why !== undefined && { why }) })),
+      );
+    },
+  },
 ];
 
 function findingOf(service: ServiceStatus): Finding {

@@ -46,7 +46,7 @@ async function packages(patient: Patient, engine: EngineConfig): Promise<Finding
   const answer = await patient.python(engine);
   if (answer.type !== "known") return notChecked(answer.reason);
   const wanted = await requirementsOf(patient, engine);
-  if (wanted === undefined) return notChecked(`there is no requirements_versions.txt in the webui's folder`);
+  if (wanted === undefined) return notChecked("there is no list of requirements in the engine's folder");
   const { packages: installed, executable } = answer.facts;
   const absent = wanted.filter(({ name, optional }) => !optional && installed[name] === undefined);
   const names = ["torch", "diffusers", "transformers", "gradio", "fastapi"].filter((name) => installed[name] !== undefined);
@@ -68,6 +68,10 @@ async function packages(patient: Patient, engine: EngineConfig): Promise<Finding
 async function requirementsOf({ read, cwd }: Patient, engine: EngineConfig): Promise<readonly Requirement[] | undefined> {
   if (engine.kind === "python") return [];
   if (engine.kind === "diffusers") return parseRequirements(requirementsText);
+  if (engine.kind === "comfyui") {
+    const list = await read(resolve(cwd, engine.directory, "requirements.txt"));
+    return list === undefined ? undefined : parseRequirements(list);
+  }
   const text = await read(resolve(cwd, engine.directory, "requirements_versions.txt"));
   // Its launcher installs torch by itself, so that file does not name it.
   return text === undefined ? undefined : [{ name: "torch", optional: false }, ...parseRequirements(text).filter(({ name }) => name !== "torch")];

@@ -58,7 +58,7 @@ function open({ valid, engines, env }: Patient): Finding | Finding[] {
 
 function openEngine(engine: EngineConfig, env: Patient["env"]): string | undefined {
   if (engine.kind === "diffusers") return isLoopback(engine.host) || env["FETTLE_API_AUTH"] ? undefined : `listens on ${engine.host}`;
-  if (engine.kind === "python") return isLoopback(engine.host) ? undefined : `listens on ${engine.host}`;
+  if (engine.kind === "python" || engine.kind === "comfyui") return isLoopback(engine.host) ? undefined : `listens on ${engine.host}`;
   const args = [...engine.args, ...engine.extraArgs];
   const has = (name: string) => args.some((word) => word === name || word.startsWith(`${name}=`));
   if (has("--api-auth")) return undefined;
