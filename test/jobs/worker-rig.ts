@@ -211,7 +211,11 @@ export async function startRig(engine: Engine, options: RigOptions) {
     untilListening: () => facts.until("an address", () => /Jobs are taken at (\S+)/.exec(lines.join("\n"))?.[1], limit()),
     /** So many follow /events now. */
     untilReaders: (count: number) =>
-      facts.until(`${count} readers`, () => (/Readers of .events: (\d+)\.(?![^]*Readers of)/.exec(lines.join("\n"))?.[1] === String(count) ? true : undefined), limit()),
+      facts.until(
+        `${count} readers`,
+        () => (/Readers of .events: (\d+)\.(?![^]*Readers of)/.exec(lines.join("\n"))?.[1] === String(count) ? true : undefined),
+        limit(),
+      ),
     /** Says something about a service, as the supervisor would. */
     tell: (event: FettleEvent) => void feed.dispatchEvent(new CustomEvent("event", { detail: { ...event, seq: ++seq, atMs: 0, time: "" } })),
     shutDown,
