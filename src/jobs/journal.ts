@@ -6,6 +6,7 @@ import type { JournalPlace } from "./journal-place.ts";
 import { JournalWebhooks } from "./journal-webhooks.ts";
 import { writeSmall } from "./seal.ts";
 import type { TerminalResult, TerminalStatus } from "./terminal-result.ts";
+import { WalFlush } from "./wal-flush.ts";
 
 /**
  *   accepted ──start──▶ running ──finish──▶ finished ──acknowledge──▶ delivered ──(kept a while)──▶ removed
@@ -66,14 +67,16 @@ const columns =
 const keptInputBytes = { each: 16_000_000, together: 64_000_000 };
 
 /**
- * What was accepted and how far it came, in SQLite. `finish` and a promised `accept` are on disk when they return (0.2 to several ms);
- * the others survive a killed process, though not a power cut.
+ * What was accepted and how far it came, in SQLite. Everything survives a killed process at once. What must survive a power cut too
+ * (a promised `accept`, `finish`, `repeat`) is on the disk when `settled` resolves: wait for that before anybody is told.
  */
 export class Journal {
   readonly place: JournalPlace;
   readonly webhooks: JournalWebhooks;
   readonly #database: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
+  /** Undefined on a network volume, whose rollback journal waits for the disk by itself. */
+  readonly #wal: WalFlush | undefined;
   #synced = true;
   #inTransaction = false;
   /** Bytes of envelopes kept since they were last counted. */
@@ -83,6 +86,10 @@ export class Journal {
     this.#database = database;
     this.place = place;
     this.webhooks = new JournalWebhooks(database);
+    if (place.journalMode !== "wal") return;
+    this.#wal = new WalFlush(place.databasePath);
+    // A checkpoint holds the loop while it waits for the disk, so it comes seldom: after 16 MB.
+    database.exec("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 4000");
   }
 
   /** Waits for a former worker that is just ending; refuses when another one keeps the journal. */
@@ -120,7 +127,7 @@ export class Journal {
     ).run(receivedAt, envelope, key);
   }
 
-  /** A finished job's caller wants it run again, as he sent it. False when its envelope is not kept any more; durable when true. */
+  /** A finished job's caller wants it run again, as he sent it. False when its envelope is not kept any more. */
   repeat(key: number, receivedAt: number, { webhook }: { webhook?: string | undefined } = {}): boolean {
     const envelope = this.envelope(key);
     if (envelope === undefined) return false;
@@ -252,7 +259,7 @@ export class Journal {
     return true;
   }
 
-  /** All or nothing, and on disk when it returns, with one wait for it; `work` must not wait for anything. */
+  /** All or nothing, and promised; `work` must not wait for anything. */
   transaction<T>(work: () => T): T {
     if (this.#inTransaction) return work();
     this.#sync(true);
@@ -270,7 +277,13 @@ export class Journal {
     }
   }
 
+  /** Resolves when what was promised until now is on the disk. */
+  async settled(): Promise<void> {
+    await this.#wal?.settled();
+  }
+
   close(): void {
+    void this.#wal?.close().catch(() => {});
     this.webhooks.close();
     this.#statements.clear();
     this.#database.close();
@@ -287,6 +300,10 @@ export class Journal {
 
   /** FULL waits for the disk at each commit, NORMAL only for the kernel, which a killed process does not need. */
   #sync(full: boolean): void {
+    if (this.#wal) {
+      if (full) this.#wal.promise();
+      return;
+    }
     // A transaction keeps the level that it began with.
     if (full === this.#synced || this.#inTransaction) return;
     this.#database.exec(`PRAGMA synchronous = ${full ? "FULL" : "NORMAL"}`);

@@ -1,4 +1,4 @@
-import { rmSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import type { EngineOutput } from "../engines/engine.ts";
 import type { FettleEvent } from "../events/event.ts";
 import type { Log } from "../log/log.ts";
@@ -108,7 +108,8 @@ export async function runJob(held: Held, parts: RunJobParts): Promise<TerminalRe
     }
   } finally {
     deadline.end();
-    if (dir !== undefined) rmSync(dir, { recursive: true, force: true });
+    // Not at once: the file system takes a while for large files. What is left by a sudden end goes at the next start.
+    if (dir !== undefined) void rm(dir, { recursive: true, force: true }).catch(() => {});
   }
 }
 

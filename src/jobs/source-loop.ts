@@ -224,7 +224,9 @@ export class SourceLoop {
   }
 
   async #deliver({ row, lease }: Held, result: TerminalResult): Promise<void> {
-    const { finisher, emit, exit } = this.#parts;
+    const { journal, finisher, emit, exit, log } = this.#parts;
+    // Fixed on the disk before anybody sees it: after a power cut the same result must be sent again.
+    await journal.settled().catch((error: unknown) => log.error(`The journal may not outlast a power cut: ${reasonOf(error)}.`, { job: row.id }));
     let delivery = await this.#source.deliver(lease, result, { signal: exit });
     if (delivery.type === "refused") {
       const replaced = finisher.fail(row, { code: "result.not-delivered", message: delivery.message }, result, { style: this.#source.bodyStyle });

@@ -61,8 +61,8 @@ export function jobHandlers(options: JobApiOptions): Readonly<Record<JobRoute, H
       if (!view) return unknownJob(c);
       return view.result ? await replyJob(c, view) : c.json({ id: view.id, status: view.status });
     },
-    retry: (c) => {
-      const submitted = desk.retry(idOf(c));
+    retry: async (c) => {
+      const submitted = await desk.retry(idOf(c));
       if (!submitted) return unknownJob(c);
       return submitted.type === "accepted" ? c.json({ id: submitted.view.id, status: submitted.view.status }) : replyRefused(c, submitted);
     },
@@ -99,11 +99,11 @@ async function readJob(c: Context, desk: JobDesk, read: (request: Request) => Re
   const envelope = desk.read(body.text);
   if (envelope.type === "broken") return replyFault(c, envelope);
   const key = keyOf(c.req.header("idempotency-key"));
-  if (key === undefined) return desk.submit(envelope, body.text);
+  if (key === undefined) return await desk.submit(envelope, body.text);
   const wrong = (reason: string) => replyError(c, 422, { code: "job.invalid", message: `Cannot accept the job: ${reason}.`, path: "Idempotency-Key" });
   if (key === "") return wrong("Idempotency-Key must have 1 to 512 printable characters");
   if (envelope.id !== undefined && envelope.id !== key) return wrong('Idempotency-Key and "id" differ; one of them is enough');
-  return desk.submit({ ...envelope, id: key }, body.text);
+  return await desk.submit({ ...envelope, id: key }, body.text);
 }
 
 /** The header's text, with or without the quotes that its standard wants; empty when it cannot name a job. */

@@ -37,14 +37,14 @@ export interface JobDesk {
   /** Reads an envelope by the configured limits. */
   read(text: string): Envelope;
   /** Accepts the job, durably; the same id with the same body gives the job that is there. */
-  submit(envelope: Envelope & { type: "job" }, text: string): Submission;
+  submit(envelope: Envelope & { type: "job" }, text: string): Promise<Submission>;
   view(id: string): JobView | undefined;
   /** Resolves with the view when the job has ended or `waitMs` is over. */
   wait(id: string, waitMs: number, options: { signal: AbortSignal }): Promise<JobView | undefined>;
   stream(id: string): Promise<StreamPart | undefined>;
   cancel(id: string): JobView | undefined;
   /** Runs an ended job again under its id; its former result is forgotten. */
-  retry(id: string): Submission | undefined;
+  retry(id: string): Promise<Submission | undefined>;
   /** Cancels what waits and is not begun; resolves with how many that were. */
   purge(): Promise<number>;
   counts(): JobCounts;

@@ -144,7 +144,7 @@ export class HttpSource implements Source, JobDesk {
     return parseEnvelope(text, this.#parts.limits);
   }
 
-  submit(envelope: Envelope & { type: "job" }, text: string): Submission {
+  async submit(envelope: Envelope & { type: "job" }, text: string): Promise<Submission> {
     const fingerprint = envelope.id === undefined ? undefined : fingerprintOf(envelope);
     const known = envelope.id === undefined ? undefined : this.#parts.journal.find(this.name, envelope.id);
     if (known) return this.#known(known, fingerprint);
@@ -158,7 +158,7 @@ export class HttpSource implements Source, JobDesk {
     try {
       const webhook = webhookOf(envelope.extra["webhook"], this.#parts.config.webhook);
       const { row } = this.#parts.journal.accept(job, text, { isPromised: true, keepsInput: true, fingerprint, webhook });
-      return this.#enqueue(row);
+      return await this.#enqueue(row);
     } catch (error) {
       return this.#notWritten(error);
     }
@@ -170,12 +170,13 @@ export class HttpSource implements Source, JobDesk {
     if (!row) return undefined;
     const record = row.record === null ? {} : { record: row.record };
     const common = { id, retries: Math.max(0, row.attempts - 1), ageMs: Date.now() - row.receivedAt, ...record };
-    const result = journal.resultOf(row);
+    const live = this.#queue.find(id);
+    // Until it is delivered, its result may not be on the disk: after a power cut there would be another one.
+    const result = live ? undefined : journal.resultOf(row);
     if (result) {
       journal.hasBody(row);
       return { ...common, status: result.status, result };
     }
-    const live = this.#queue.find(id);
     // The engine may take a while to let go; to its caller the job is over.
     if (live?.controller.signal.aborted) return { ...common, status: "CANCELLED" };
     if (row.state !== "running") return { ...common, status: "IN_QUEUE" };
@@ -206,7 +207,7 @@ export class HttpSource implements Source, JobDesk {
     return this.view(id);
   }
 
-  retry(id: string): Submission | undefined {
+  async retry(id: string): Promise<Submission | undefined> {
     const { journal, config } = this.#parts;
     const row = journal.find(this.name, id);
     if (!row) return undefined;
@@ -220,7 +221,7 @@ export class HttpSource implements Source, JobDesk {
       const text = journal.envelope(row.key);
       const webhook = text === undefined ? undefined : webhookOf(jobOf(row, text).extra["webhook"], config.webhook);
       if (!journal.repeat(row.key, Date.now(), { webhook })) return refuse("job.input-gone", "its input is not kept any more");
-      return this.#enqueue(row);
+      return await this.#enqueue(row);
     } catch (error) {
       return this.#notWritten(error);
     }
@@ -280,9 +281,11 @@ export class HttpSource implements Source, JobDesk {
     return { type: "refused", kind: "busy", retryAfterSeconds: 30, failure: { code: "result.cannot-store", message } };
   }
 
-  #enqueue(row: JournalRow): Submission {
+  /** It may run at once; its caller hears of it when the disk has it. */
+  async #enqueue(row: JournalRow): Promise<Submission> {
     this.#queue.add(row);
     this.#parts.feed.queued(row.id, this.name);
+    await this.#parts.journal.settled();
     return { type: "accepted", view: { id: row.id, status: "IN_QUEUE", retries: 0, ageMs: 0 } };
   }
 
