@@ -21,6 +21,7 @@ export interface AttemptRunOptions {
 type Exchange = { readonly type: "result"; readonly result: AttemptResult } | { readonly type: "again"; readonly reason: string };
 
 const cap = { factor: 2, maxMs: 10_000, jitter: 0 };
+const cancelAgain = { firstMs: 50, factor: 2, maxMs: 1000, jitter: 0 };
 const usualLetGoMs = 20_000;
 
 /**
@@ -72,11 +73,11 @@ export class AttemptRun {
     }
   }
 
-  /** Asks the child to end the job; false when it has not by then. */
+  /** Asks the child to end the job; false when it has not by then. Asked again, because a cancel may overtake the job it is for. */
   async #interrupt(url: string, attempt: string, ended: Promise<unknown>): Promise<boolean> {
     const over = new AbortController();
     const letGoMs = this.#on.options.letGoMs ?? usualLetGoMs;
-    const asked = order(url, "/cancel", { attempt }, { signal: AbortSignal.any([over.signal, AbortSignal.timeout(Math.min(askMs, letGoMs))]) }).catch(() => {});
+    const asked = askUntilOver(url, attempt, over.signal);
     const done = ended.then(
       () => true,
       () => true,
@@ -162,6 +163,15 @@ export class AttemptRun {
   #lost(reason: string): AttemptResult {
     const after = this.#pieces > 0 ? ` after ${this.#pieces} piece${this.#pieces > 1 ? "s" : ""} of its output` : "";
     return failed("engine.lost", `the handler's process ended while it worked on the job${after} (${reason.replace(/\.$/, "")})`, this.#pieces === 0);
+  }
+}
+
+async function askUntilOver(url: string, attempt: string, over: AbortSignal): Promise<void> {
+  for (let tries = 1; !over.aborted; tries++) {
+    const limited = AbortSignal.any([over, AbortSignal.timeout(askMs)]);
+    // What cannot be asked will be restarted when the time is up.
+    await order(url, "/cancel", { attempt }, { signal: limited }).catch(() => {});
+    await pause(backoffMs(tries, cancelAgain), { signal: over });
   }
 }
 

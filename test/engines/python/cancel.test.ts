@@ -5,12 +5,12 @@ import { failureOf, startHandler } from "./handler-process.ts";
 
 const start = 'runpod.serverless.start({"handler": handler})';
 const handlers: Record<string, string> = {
-  "a sync handler in a sleep": `import runpod, time\ndef handler(job):\n    print("working")\n    try:\n        time.sleep(600)\n    finally:\n        print("cleaned")\n${start}`,
-  "a sync handler in a loop": `import runpod\ndef handler(job):\n    print("working")\n    try:\n        while True:\n            pass\n    finally:\n        print("cleaned")\n${start}`,
-  "a sync handler that catches every Exception": `import runpod, time\ndef handler(job):\n    print("working")\n    while True:\n        try:\n            time.sleep(600)\n        except Exception:\n            pass\n        finally:\n            print("cleaned")\n${start}`,
-  "an async handler": `import asyncio, runpod\nasync def handler(job):\n    print("working")\n    try:\n        await asyncio.sleep(600)\n    finally:\n        print("cleaned")\n${start}`,
-  "an async handler that blocks the loop": `import runpod, time\nasync def handler(job):\n    print("working")\n    try:\n        time.sleep(600)\n    finally:\n        print("cleaned")\n${start}`,
-  "a generator": `import runpod, time\ndef handler(job):\n    print("working")\n    try:\n        while True:\n            yield 1\n            time.sleep(0.01)\n    finally:\n        print("cleaned")\n${start}`,
+  "a sync handler in a sleep": `import runpod, time\ndef handler(job):\n    try:\n        print("working")\n        time.sleep(600)\n    finally:\n        print("cleaned")\n${start}`,
+  "a sync handler in a loop": `import runpod\ndef handler(job):\n    try:\n        print("working")\n        while True:\n            pass\n    finally:\n        print("cleaned")\n${start}`,
+  "a sync handler that catches every Exception": `import runpod, time\ndef handler(job):\n    while True:\n        try:\n            print("working")\n            time.sleep(600)\n        except Exception:\n            pass\n        finally:\n            print("cleaned")\n${start}`,
+  "an async handler": `import asyncio, runpod\nasync def handler(job):\n    try:\n        print("working")\n        await asyncio.sleep(600)\n    finally:\n        print("cleaned")\n${start}`,
+  "an async handler that blocks the loop": `import runpod, time\nasync def handler(job):\n    try:\n        print("working")\n        time.sleep(600)\n    finally:\n        print("cleaned")\n${start}`,
+  "a generator": `import runpod, time\ndef handler(job):\n    try:\n        print("working")\n        while True:\n            yield 1\n            time.sleep(0.01)\n    finally:\n        print("cleaned")\n${start}`,
 };
 
 for (const [name, source] of Object.entries(handlers)) {
@@ -61,7 +61,21 @@ test("a job that waits for its turn is cancelled without having run", { timeout:
 });
 
 test("a handler that does not react is reported, to be restarted", { timeout: 60_000 }, async () => {
-  const stubborn = `import runpod, time\ndef handler(job):\n    print("working")\n    while True:\n        try:\n            time.sleep(600)\n        except BaseException:\n            pass\n${start}`;
+  const stubborn = `import runpod, time
+def deaf():
+    while True:
+        try:
+            print("working")
+            time.sleep(600)
+        except BaseException:
+            pass
+def handler(job):
+    while True:
+        try:
+            deaf()
+        except BaseException:
+            pass
+${start}`;
   await using handler = await startHandler(stubborn, { connect: { letGoMs: 1500, timeoutMs: 60_000 } });
   const cancel = new AbortController();
   const running = handler.run({}, { signal: cancel.signal });

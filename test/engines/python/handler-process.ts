@@ -81,7 +81,8 @@ export async function startHandler(source: string, options: HandlerOptions = {})
     ended,
     untilLine,
     write,
-    kill: (signal: NodeJS.Signals) => void child.kill(signal),
+    // Not child.kill: Deno then reports the signal as the ending, whatever the child made of it.
+    kill: (signal: NodeJS.Signals) => void process.kill(child.pid ?? 0, signal),
     /** Runs a job; an attempt's folder for each. */
     run(
       input: Readonly<Record<string, unknown>> = {},

@@ -108,3 +108,41 @@ runpod.serverless.start({"handler": handler})
   assert.equal(await fettle.stop(), 0, fettle.said());
   assert.deepEqual(platform.violations, []);
 });
+
+test("a handler that ignores a cancel is restarted, and the next job runs", { timeout: 120_000 }, async () => {
+  await using place = createPlace();
+  write(
+    place,
+    "handler.py",
+    `import time
+def deaf():
+    while True:
+        try:
+            print("deaf now")
+            time.sleep(600)
+        except BaseException:
+            pass
+def handler(job):
+    while job["input"].get("deaf"):
+        try:
+            deaf()
+        except BaseException:
+            pass
+    return {"webhook": job.get("note")}
+`,
+  );
+  const more = ["--set", "sources.http.port=0", "--set", "health.enabled=false", "--set", "jobs.letGo=1s", "--set", "jobs.loading=1s"];
+  const fettle = place.run([...start, ...more], { env: env(place) });
+  const [, url = ""] = await fettle.untilSaid(/Jobs are taken at (\S+)/);
+  const ask = async (path: string, body?: unknown) => {
+    const response = await fetch(url + path, { method: "POST", ...(body !== undefined && { body: JSON.stringify(body) }), ...limit(60_000) });
+    return (await response.json()) as Record<string, unknown>;
+  };
+  const { id } = await ask("/run", { input: { deaf: true } });
+  await fettle.untilSaid(/deaf now/);
+  await ask(`/cancel/${String(id)}`);
+  const next = await ask("/runsync?wait=60000", { input: {}, note: "passed on" });
+  assert.deepEqual([next["status"], next["output"]], ["COMPLETED", { webhook: "passed on" }], JSON.stringify(next));
+  assert.match(fettle.said(), /Serving [^]*Serving /);
+  assert.equal(await fettle.stop(), 0);
+});
