@@ -61,7 +61,7 @@ const rows: [name: string, yaml: string, expected: string][] = [
   [
     "an unknown kind, and the key beside it in the same go",
     "engines:\n  webui:\n    kind: a111\n    prt: 3000\n",
-    `✖ Cannot use config: kind is the text "a111", expected one of a1111, diffusers.  config.invalid
+    `✖ Cannot use config: kind is the text "a111", expected one of a1111, diffusers, python, comfyui.  config.invalid
     fettle.yaml:3:11 (engines.webui.kind)
           kind: a111
                 ~~~~
