@@ -30,10 +30,8 @@ export function replyRefused(c: Context, refused: Submission & { type: "refused"
     c.header("Retry-After", String(refused.retryAfterSeconds));
     return replyError(c, 503, refused.failure);
   }
-  return replyError(c, refused.kind === "conflict" && refused.path === undefined ? 409 : 422, {
-    ...refused.failure,
-    ...(refused.path && { path: refused.path }),
-  });
+  const status = refused.failure.code === "job.too-large" ? 413 : refused.kind === "conflict" && refused.path === undefined ? 409 : 422;
+  return replyError(c, status, { ...refused.failure, ...(refused.path && { path: refused.path }) });
 }
 
 /**

@@ -1,8 +1,6 @@
-import { randomUUID } from "node:crypto";
 import { rmSync } from "node:fs";
 import type { HttpSourceConfig } from "../../config/schema/sources.ts";
 import type { Progress } from "../../engines/engine.ts";
-import { reasonOf } from "../../errors/fettle-error.ts";
 import { pause } from "../../util/pause.ts";
 import { type Envelope, type EnvelopeLimits, parseEnvelope } from "../envelope.ts";
 import type { Failure, Finisher } from "../finisher.ts";
@@ -14,9 +12,8 @@ import { jobOf } from "../source-loop.ts";
 import type { Delivery, Lease, Source } from "../source.ts";
 import type { TerminalResult } from "../terminal-result.ts";
 import type { WebhookOutbox } from "../webhooks/outbox.ts";
-import { webhookFault, webhookOf } from "../webhooks/webhook-url.ts";
 import type { JobCounts, JobDesk, JobView, Listening, StreamPart, Submission } from "./http-desk.ts";
-import { fingerprintOf } from "./http-identity.ts";
+import { HttpIntake } from "./http-intake.ts";
 import { Pace } from "./http-pace.ts";
 import { HttpQueue, type Live } from "./http-queue.ts";
 import { HttpStreams } from "./http-stream.ts";
@@ -54,6 +51,7 @@ export class HttpSource implements Source, JobDesk {
   readonly #parts: HttpSourceParts;
   readonly #queue: HttpQueue;
   readonly #streams: HttpStreams;
+  readonly #intake: HttpIntake;
   readonly #leases = new WeakMap<Lease, Live>();
   readonly #pace = new Pace();
   #stopping = false;
@@ -66,6 +64,8 @@ export class HttpSource implements Source, JobDesk {
     this.concurrency = parts.config.concurrency;
     this.#queue = new HttpQueue(parts.config.maxQueue);
     this.#streams = new HttpStreams((key) => parts.journal.streamPath(key));
+    const [queue, pace] = [this.#queue, this.#pace];
+    this.#intake = new HttpIntake({ ...parts, source: this.name, queue, pace, view: (id) => this.view(id), isStopping: () => this.#stopping });
   }
 
   get url(): string | undefined {
@@ -144,24 +144,12 @@ export class HttpSource implements Source, JobDesk {
     return parseEnvelope(text, this.#parts.limits);
   }
 
-  async submit(envelope: Envelope & { type: "job" }, text: string): Promise<Submission> {
-    const fingerprint = envelope.id === undefined ? undefined : fingerprintOf(envelope);
-    const known = envelope.id === undefined ? undefined : this.#parts.journal.find(this.name, envelope.id);
-    if (known) return this.#known(known, fingerprint);
-    const fault = webhookFault(envelope.extra["webhook"], this.#parts.config.webhook);
-    if (fault) return { type: "refused", kind: "invalid", path: "webhook", failure: { code: "job.invalid", message: fault } };
-    const wrong = this.#parts.check?.(envelope);
-    if (wrong) return { type: "refused", kind: "invalid", ...(wrong.path !== undefined && { path: wrong.path }), failure: wrong };
-    const refused = this.#refusal(text.length);
-    if (refused) return refused;
-    const job = { source: this.name, id: envelope.id ?? randomUUID(), receivedAt: Date.now() };
-    try {
-      const webhook = webhookOf(envelope.extra["webhook"], this.#parts.config.webhook);
-      const { row } = this.#parts.journal.accept(job, text, { isPromised: true, keepsInput: true, fingerprint, webhook });
-      return await this.#enqueue(row);
-    } catch (error) {
-      return this.#notWritten(error);
-    }
+  submit(envelope: Envelope & { type: "job" }, text: string): Promise<Submission> {
+    return this.#intake.submit(envelope, text);
+  }
+
+  retry(id: string): Promise<Submission | undefined> {
+    return this.#intake.retry(id);
   }
 
   view(id: string): JobView | undefined {
@@ -207,26 +195,6 @@ export class HttpSource implements Source, JobDesk {
     return this.view(id);
   }
 
-  async retry(id: string): Promise<Submission | undefined> {
-    const { journal, config } = this.#parts;
-    const row = journal.find(this.name, id);
-    if (!row) return undefined;
-    const refuse = (code: "job.not-finished" | "job.input-gone", reason: string): Submission => {
-      return { type: "refused", kind: "conflict", failure: { code, message: `Cannot run job ${id} again: ${reason}.` } };
-    };
-    if (row.state !== "delivered" || this.#queue.find(id)) return refuse("job.not-finished", "it has not ended yet");
-    const refused = this.#refusal(row.inputBytes);
-    if (refused) return refused;
-    try {
-      const text = journal.envelope(row.key);
-      const webhook = text === undefined ? undefined : webhookOf(jobOf(row, text).extra["webhook"], config.webhook);
-      if (!journal.repeat(row.key, Date.now(), { webhook })) return refuse("job.input-gone", "its input is not kept any more");
-      return await this.#enqueue(row);
-    } catch (error) {
-      return this.#notWritten(error);
-    }
-  }
-
   async purge(): Promise<number> {
     let removed = 0;
     const all = this.#queue.allWaiting();
@@ -247,46 +215,6 @@ export class HttpSource implements Source, JobDesk {
     if (this.#stopping) return "dead";
     if (this.#parts.pool.isAnyReady) return "ready";
     return this.#parts.areEnginesDead() ? "dead" : "starting";
-  }
-
-  /** The id is taken: by the same job, or by another one. Without a fingerprint nobody can tell, and it counts as the same. */
-  #known(row: JournalRow, fingerprint: string | undefined): Submission {
-    const view = this.view(row.id);
-    if (view && (row.fingerprint === null || row.fingerprint === fingerprint)) return { type: "accepted", view };
-    const message = `Cannot accept the job: the id ${row.id.slice(0, 80)} belongs to a job with another body.`;
-    return { type: "refused", kind: "conflict", path: "id", failure: { code: "job.id-reused", message } };
-  }
-
-  #refusal(bytes: number): (Submission & { type: "refused" }) | undefined {
-    if (this.#stopping) {
-      return {
-        type: "refused",
-        kind: "busy",
-        retryAfterSeconds: 5,
-        failure: { code: "job.shutting-down", message: "Cannot accept the job: fettle is shutting down." },
-      };
-    }
-    if (this.#queue.hasRoomFor(bytes)) return undefined;
-    const message = `Cannot accept the job: ${this.#queue.waiting} jobs are waiting already.`;
-    return {
-      type: "refused",
-      kind: "busy",
-      retryAfterSeconds: this.#pace.retryAfterSeconds(this.#queue.running),
-      failure: { code: "job.queue-full", message },
-    };
-  }
-
-  #notWritten(error: unknown): Submission {
-    const message = `Cannot accept the job: the journal cannot be written (${reasonOf(error)}).`;
-    return { type: "refused", kind: "busy", retryAfterSeconds: 30, failure: { code: "result.cannot-store", message } };
-  }
-
-  /** It may run at once; its caller hears of it when the disk has it. */
-  async #enqueue(row: JournalRow): Promise<Submission> {
-    this.#queue.add(row);
-    this.#parts.feed.queued(row.id, this.name);
-    await this.#parts.journal.settled();
-    return { type: "accepted", view: { id: row.id, status: "IN_QUEUE", retries: 0, ageMs: 0 } };
   }
 
   #cancelWaiting(jobs: readonly Live[]): void {
