@@ -3,7 +3,8 @@ import { basename, dirname, join, resolve } from "node:path";
 import { defaultFolders } from "../src/config/defaults.ts";
 import { FettleError } from "../src/errors/fettle-error.ts";
 import { createLog } from "../src/log/log.ts";
-import { type MergeReport, type MergeRequest, parseLora } from "../src/merge/merge-request.ts";
+import type { MergeReport, MergeRequest } from "../src/merge/merge-request.ts";
+import { parseLora } from "../src/merge/parse-lora.ts";
 import { loadRecipe } from "../src/merge/recipe.ts";
 import { runMerge } from "../src/merge/run-merge.ts";
 import { formatDuration } from "../src/util/duration.ts";
@@ -20,6 +21,7 @@ export const command: Command = {
     { usage: "--out <path>", summary: "The merged file; with a recipe, the folder for its outputs (default: the recipe's folder/merged)" },
     { usage: "--allow-unmatched", summary: "Merge even when some modules of a LoRA match nothing" },
     { usage: "--dry-run", summary: "Check everything and show what would change; write nothing" },
+    { usage: "--verify", summary: "Afterwards look for NaN and Inf, and compute some tensors again" },
     { usage: "--threads <n>", summary: "Threads that compute; default: the CPUs, at most 4" },
   ],
   examples: ["fettle merge --base sdxl.safetensors --lora style.safetensors:0.8 --out merged.safetensors", "fettle merge templates.json --out /models/merged"],
@@ -33,6 +35,7 @@ export const command: Command = {
       env: io.env,
       dryRun: args.flags["dryRun"] === true,
       allowUnmatched: args.flags["allowUnmatched"] === true,
+      verify: args.flags["verify"] === true,
       threads: numberFlag(args, "threads", { min: 1, max: 64 }) ?? Math.min(4, cpus().length),
       signal: io.signal,
     };
@@ -64,7 +67,7 @@ function requestsOf(args: Args, cwd: string): MergeRequest[] {
   if (base === undefined || loras.length === 0 || out === undefined) {
     throw new FettleError("cli.bad-value", "Cannot run merge: give a recipe, or --base, --lora and --out.");
   }
-  const parsed = loras.map(parseLora).map(({ path, scale }) => ({ path: resolve(cwd, path), unet: scale, te: scale }));
+  const parsed = loras.map(parseLora).map(({ source, scale }) => ({ path: resolve(cwd, source), unet: scale, te: scale }));
   return [{ name: basename(out), base: resolve(cwd, base), loras: parsed, out: resolve(cwd, out) }];
 }
 

@@ -8,7 +8,16 @@ export interface LoraRequest {
   readonly unet: number;
   /** Strength on the text encoders. */
   readonly te: number;
+  /** Strength on one text encoder, where it differs from `te`. */
+  readonly te1?: number;
+  readonly te2?: number;
+  readonly te3?: number;
+  /** Factors on blocks of the UNet, on top of `unet`: `in00`..`in11`, `mid`, `out00`..`out11`. A block that is not named keeps 1. */
+  readonly blocks?: Readonly<Record<string, number>>;
 }
+
+export type OutputFormat = "single" | "diffusers";
+export type OutputDtype = "keep" | "fp16" | "bf16" | "fp32";
 
 /** One output file. */
 export interface MergeRequest {
@@ -17,6 +26,20 @@ export interface MergeRequest {
   readonly base: string;
   readonly loras: readonly LoraRequest[];
   readonly out: string;
+  /** Default single: the input's layout. */
+  readonly format?: OutputFormat;
+  /** Default keep: each tensor's own. */
+  readonly dtype?: OutputDtype;
+  /** A VAE that takes the place of the base's. */
+  readonly vae?: string;
+  /**
+   * Stands for sources, strengths and settings (sha256, hex). The helper writes it into the output's metadata as `fettle.recipe`, beside
+   * `fettle.merge` with the inputs' own hashes; for a diffusers folder both stand in `fettle.json` at its root too.
+   * The front reads them back: an output with the same recipe is not made again.
+   */
+  readonly recipe?: string;
+  /** Hashes that are known already, by path; the helper computes the others while it works. */
+  readonly sha256?: Readonly<Record<string, string>>;
 }
 
 /** How far a LoRA matched its base. */
@@ -41,10 +64,8 @@ export interface MergeReport {
   /** Of each input, by path. */
   readonly sha256?: Readonly<Record<string, string>>;
   readonly coverage: readonly Coverage[];
-}
-
-/** `FILE` or `FILE:SCALE`; the scale is what stands after the last colon, if that is a number. Default 1. */
-export function parseLora(text: string): { readonly path: string; readonly scale: number } {
-  const match = /^(.+):(-?\d+(?:\.\d+)?)$/s.exec(text);
-  return match?.[1] === undefined ? { path: text, scale: 1 } : { path: match[1], scale: Number(match[2]) };
+  /** True: an output of this very recipe was there, nothing was done. */
+  readonly upToDate?: boolean;
+  /** What `--verify` looked at after the merge. */
+  readonly verified?: Readonly<Record<string, unknown>>;
 }

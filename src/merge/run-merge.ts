@@ -14,6 +14,8 @@ export interface RunMergeOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly dryRun: boolean;
   readonly allowUnmatched: boolean;
+  /** Look for NaN and Inf, and compute some tensors again, when it is written. */
+  readonly verify: boolean;
   /** Threads that compute; memory grows by some MB for each. */
   readonly threads: number;
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
@@ -24,7 +26,13 @@ export interface RunMergeOptions {
 type HelperLine =
   | { readonly type: "plan"; readonly tensors: number; readonly changed: number; readonly sizeBytes: number; readonly coverage: readonly Coverage[] }
   | { readonly type: "progress"; readonly doneBytes: number; readonly totalBytes: number }
-  | { readonly type: "done"; readonly sizeBytes: number; readonly afterMs: number; readonly sha256: Readonly<Record<string, string>> }
+  | {
+      readonly type: "done";
+      readonly sizeBytes: number;
+      readonly afterMs: number;
+      readonly sha256: Readonly<Record<string, string>>;
+      readonly verified?: Readonly<Record<string, unknown>>;
+    }
   | {
       readonly type: "error";
       readonly reason: string;
@@ -36,8 +44,8 @@ type HelperLine =
 /** Does one merge; the output appears whole or not at all. Throws `merge.failed` with the helper's reason. */
 export async function runMerge(request: MergeRequest, options: RunMergeOptions): Promise<MergeReport> {
   const helper = unpackHelper(options.assetRoot);
-  const { allowUnmatched, dryRun, threads } = options;
-  const asked = JSON.stringify({ base: request.base, loras: request.loras, out: request.out, allowUnmatched, dryRun, threads });
+  const { allowUnmatched, dryRun, verify, threads } = options;
+  const asked = JSON.stringify({ ...request, allowUnmatched, dryRun, verify, threads });
   const talk = await converse([options.python, "-B", join(helper, "merge.py"), asked], options);
   if (talk.failure) throw talk.failure;
   const { plan, done, errors } = talk;
@@ -50,6 +58,7 @@ export async function runMerge(request: MergeRequest, options: RunMergeOptions):
     changedTensors: plan.changed,
     sizeBytes: done?.sizeBytes ?? plan.sizeBytes,
     ...(done && { afterMs: done.afterMs, sha256: done.sha256 }),
+    ...(done?.verified && { verified: done.verified }),
     coverage: plan.coverage,
   };
 }

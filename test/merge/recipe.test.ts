@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { FettleError } from "../../src/errors/fettle-error.ts";
-import { parseLora } from "../../src/merge/merge-request.ts";
+import { parseLora } from "../../src/merge/parse-lora.ts";
 import { loadRecipe } from "../../src/merge/recipe.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "fettle-recipe-"));
@@ -68,8 +68,19 @@ test("URLs, two templates with one output, and text that is no JSON are refused"
   assert.equal(mistakeOf("7").code, "merge.invalid-recipe");
 });
 
-test("--lora takes a scale after the last colon, and a path may have colons", () => {
-  assert.deepEqual(parseLora("a.safetensors"), { path: "a.safetensors", scale: 1 });
-  assert.deepEqual(parseLora("a.safetensors:0.8"), { path: "a.safetensors", scale: 0.8 });
-  assert.deepEqual(parseLora("a:b.safetensors:-1"), { path: "a:b.safetensors", scale: -1 });
+test("--lora takes strengths after the source, and a source may have colons", () => {
+  assert.deepEqual(parseLora("a.safetensors"), { source: "a.safetensors", scale: 1 });
+  assert.deepEqual(parseLora("a.safetensors:0.8"), { source: "a.safetensors", scale: 0.8 });
+  assert.deepEqual(parseLora("a:b.safetensors:-1"), { source: "a:b.safetensors", scale: -1 });
+  assert.deepEqual(parseLora("civitai:123"), { source: "civitai:123", scale: 1 });
+  assert.deepEqual(parseLora("civitai:123:0.5"), { source: "civitai:123", scale: 0.5 });
+  assert.deepEqual(parseLora("http://host:8080"), { source: "http://host:8080", scale: 1 });
+  assert.deepEqual(parseLora("http://host:8080/x:2"), { source: "http://host:8080/x", scale: 2 });
+  assert.deepEqual(parseLora("hf:o/r/f.safetensors@main:unet=0.8:te=0:lbw=1,0.5"), {
+    source: "hf:o/r/f.safetensors@main",
+    scale: 1,
+    unet: 0.8,
+    te: 0,
+    blocks: "1,0.5",
+  });
 });
