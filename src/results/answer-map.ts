@@ -19,6 +19,14 @@ export interface ImageSpan {
 export interface AnswerMap {
   readonly spans: readonly ImageSpan[];
   readonly info: AnswerInfo;
+  /** The raw JSON of `outputs`, `files`, `texts` and `errors`, where the engine told them (ComfyUI). */
+  readonly kept: ReadonlyMap<string, string>;
+}
+
+export interface MapOptions {
+  readonly extractTo?: string;
+  readonly watch?: "images" | "contents";
+  readonly signal: AbortSignal;
 }
 
 const chunkBytes = 65_536;
@@ -27,11 +35,11 @@ const longestInfo = 1_048_576;
 
 /**
  * Reads an answer once more, from its file and in small pieces: where its images are, its `info`, and with `extractTo` also the
- * images' bytes, each in a file of that folder. Undefined when it is no JSON object with an array of texts under "images".
+ * images' bytes, each in a file of that folder. Undefined when it is no JSON object with an array of texts under `watch` ("images").
  */
-export async function mapAnswer(path: string, { extractTo, signal }: { extractTo?: string; signal: AbortSignal }): Promise<AnswerMap | undefined> {
-  const spans = new SpanListener(extractTo);
-  const scan = new JsonScan({ watch: "images", listener: spans, keep: ["info"], keepBytes: longestInfo });
+export async function mapAnswer(path: string, { extractTo, watch = "images", signal }: MapOptions): Promise<AnswerMap | undefined> {
+  const spans = new SpanListener(extractTo === undefined ? undefined : join(extractTo, watch));
+  const scan = new JsonScan({ watch, listener: spans, keep: ["info", "outputs", "files", "texts", "errors"], keepBytes: longestInfo });
   const file = await open(path, "r");
   try {
     const buffer = Buffer.allocUnsafeSlow(chunkBytes);
@@ -50,7 +58,7 @@ export async function mapAnswer(path: string, { extractTo, signal }: { extractTo
     await spans.close();
     await file.close();
   }
-  return { spans: spans.spans, info: parseInfo(scan.kept.get("info")) };
+  return { spans: spans.spans, info: parseInfo(scan.kept.get("info")), kept: scan.kept };
 }
 
 type Step = { readonly type: "bytes"; readonly bytes: Buffer } | { readonly type: "end"; readonly span: ImageSpan };
@@ -58,6 +66,7 @@ type Step = { readonly type: "bytes"; readonly bytes: Buffer } | { readonly type
 /** Notes the spans as the scan finds them; writing is queued and done by `settle`, after each chunk. */
 class SpanListener implements JsonListener {
   readonly spans: ImageSpan[] = [];
+  /** The beginning of the files' names. */
   readonly #extractTo: string | undefined;
   readonly #steps: Step[] = [];
   #from = 0;
@@ -101,7 +110,7 @@ class SpanListener implements JsonListener {
   async #write(bytes: Buffer): Promise<void> {
     if (this.#extractTo === undefined) return;
     if (!this.#writing) {
-      const path = join(this.#extractTo, `picture-${this.spans.length}`);
+      const path = `${this.#extractTo}-${this.spans.length}`;
       this.#writing = { path, file: await open(path, "w"), sizeBytes: 0 };
       this.#hash = createHash("sha256");
     }

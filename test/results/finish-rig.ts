@@ -19,11 +19,13 @@ export interface FinishWish {
   readonly extra?: Readonly<Record<string, unknown>>;
   readonly id?: string;
   readonly signal?: AbortSignal;
+  /** The engine may answer without images. */
+  readonly mayBeEmpty?: boolean;
 }
 
-export async function finish({ answer, results, options, blackImages = "fail", maxBytes, extra = {}, id = "job-1", signal }: FinishWish) {
+export async function finish({ answer, results, options, blackImages = "fail", maxBytes, extra = {}, id = "job-1", signal, mayBeEmpty = false }: FinishWish) {
   await using attempt = await makeAttempt();
-  const reader = await createAnswerReader(attempt, { blackImages: "off" });
+  const reader = await createAnswerReader({ ...attempt, ...(mayBeEmpty && { input: { send_images: false } }) }, { blackImages: "off" });
   await reader.write(Buffer.from(answer));
   const verdict = await reader.end();
   if (verdict.type === "bad") throw new Error(verdict.message);

@@ -28,7 +28,7 @@ const chunkBytes = 96 * 1024;
 
 /**
  * Writes the answer as results/ reads every engine's: `images` holds pictures in base64, `outputs` says of each which node and name
- * it had; other files stand in `files` with their content. Streamed: a video is never held whole.
+ * it had; `files` describes every other file, and `contents` holds them in the same order. Streamed: a video is never held whole.
  */
 export async function writeAnswer(reader: AnswerReader, { files, texts, errors, parameters }: AnswerContent): Promise<boolean> {
   const pictures = files.filter(({ mime }) => isPicture(mime));
@@ -40,10 +40,10 @@ export async function writeAnswer(reader: AnswerReader, { files, texts, errors, 
   }
   wanted = wanted && (await say(`],"outputs":${JSON.stringify(pictures.map(describe))}`));
   if (others.length > 0) {
-    wanted = wanted && (await say(',"files":['));
-    for (const [index, file] of others.entries()) {
-      const head = JSON.stringify({ ...describe(file), type: "base64", mime: file.mime }).slice(0, -1);
-      wanted = wanted && (await say(`${index === 0 ? "" : ","}${head},"data":"`)) && (await pour(reader, file.path)) && (await say('"}'));
+    const described = others.map((file) => ({ ...describe(file), mime: file.mime, sizeBytes: file.sizeBytes }));
+    wanted = wanted && (await say(`,"files":${JSON.stringify(described)},"contents":[`));
+    for (const [index, { path }] of others.entries()) {
+      wanted = wanted && (await say(index === 0 ? '"' : ',"')) && (await pour(reader, path)) && (await say('"'));
     }
     wanted = wanted && (await say("]"));
   }

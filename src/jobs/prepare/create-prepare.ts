@@ -105,8 +105,7 @@ function requestFor(
     return { type: "request", input: gathered.body, warnings: [] };
   }
   if (sdapiKinds.has(kind)) return sdapiRequest(kind, read, gathered, config);
-  // What a job without a workflow means to ComfyUI is its connection's to say; it gets A1111's names, and images instead of URLs.
-  if (kind === "comfyui") return { type: "request", input: gathered.body, warnings: read.warnings };
+  if (kind === "comfyui") return comfyuiRequest(read, gathered, config);
   const taken = takeOptions(job.input as Body);
   return isInvalid(taken) ? taken : { type: "request", input: taken.rest, warnings: [] };
 }
@@ -124,6 +123,19 @@ function sdapiRequest(kind: string, read: SdapiJob, { body, headers }: Gathered,
     if (unknown.length > mostUnknown) warnings.push(`${unknown.length - mostUnknown} more keys are ignored by the engine.`);
   }
   return { type: "request", input, warnings, ...(call !== undefined && { call }), ...(!answersImages && { answersImages }) };
+}
+
+const comfyuiCalls = ["/sdapi/v1/txt2img", "/sdapi/v1/img2img"];
+
+/** A1111's names, of which the connection makes a workflow. It has none of A1111's other calls. */
+function comfyuiRequest(read: SdapiJob, { body, headers }: Gathered, { unknownKeys }: PrepareConfig): EngineRequest | Invalid {
+  if (read.call !== undefined && !comfyuiCalls.some((call) => read.call?.endsWith(call)))
+    return invalid("input.api", `${read.call} is a call of A1111, and the engine is ComfyUI`);
+  const unknown = unknownKeys === "off" ? [] : findUnknownKeys(body, { call: "img2img", kind: "comfyui", at: read.at });
+  const [first] = unknown;
+  if (first && unknownKeys === "refuse") return invalid(`${read.at}.${first.key.slice(0, 60)}`, `${first.warning.replace(/\.$/, "")} (jobs.unknownKeys)`);
+  const input = read.takesImageSize ? withImageSize(body, read, headers) : body;
+  return { type: "request", input, warnings: [...read.warnings, ...unknown.slice(0, mostUnknown).map(({ warning }) => warning)] };
 }
 
 /** diffusers' pipelines keep the picture's size, A1111 would stretch it to 512x512. Sides are multiples of 8 in both. */

@@ -22,6 +22,13 @@ const forkKeys = new Set(["distilled_cfg_scale", "hr_cfg", "hr_distilled_cfg", "
 /** What the bundled engine has beyond A1111. */
 export const bundledKeys: ReadonlySet<string> = new Set(["fettle_vae_dtype"]);
 
+/** What the built-in workflows for ComfyUI are filled with, and what means nothing there without harm. */
+const comfyuiKeys: ReadonlySet<string> = new Set(
+  `prompt negative_prompt seed steps cfg_scale width height batch_size n_iter denoising_strength sampler_name sampler_index scheduler
+  init_images mask override_settings checkpoint model sd_model_checkpoint images comfy_org_api_key api_key_comfy_org send_images save_images
+  do_not_save_samples do_not_save_grid override_settings_restore_afterwards force_task_id comments infotext`.split(/\s+/),
+);
+
 /** Names of other APIs that mean one of A1111's options; too unlike in their values to be mapped. */
 const meant: Readonly<Record<string, string>> = {
   model: "override_settings.sd_model_checkpoint",
@@ -40,6 +47,7 @@ export interface UnknownKey {
 
 /** Top-level keys that the call ignores without a word, each with the name that was probably meant. */
 export function findUnknownKeys(body: Body, { call, kind, at }: { call: "txt2img" | "img2img"; kind: string; at: string }): readonly UnknownKey[] {
+  if (kind === "comfyui") return findUnknownToComfyui(body, at);
   const known = call === "txt2img" ? txt2imgKeys : img2imgKeys;
   return Object.keys(body).flatMap((key) => {
     if (known.has(key) || (kind === "a1111" ? forkKeys : bundledKeys).has(key)) return [];
@@ -47,5 +55,15 @@ export function findUnknownKeys(body: Body, { call, kind, at }: { call: "txt2img
     if (anyKeys.has(key)) return [{ key, warning: `${shown} belongs to ${call === "txt2img" ? "img2img" : "txt2img"}; ${call} ignores it.` }];
     const near = Object.hasOwn(meant, key) ? meant[key] : key.length <= 60 ? suggest(key, known) : undefined;
     return [{ key, warning: `${shown} is no field of A1111's ${call}, so the engine ignores it.${near === undefined ? "" : ` Did you mean ${near}?`}` }];
+  });
+}
+
+function findUnknownToComfyui(body: Body, at: string): readonly UnknownKey[] {
+  return Object.keys(body).flatMap((key) => {
+    if (comfyuiKeys.has(key)) return [];
+    const shown = `${at}.${key.length > 60 ? `${key.slice(0, 60)}…` : key}`;
+    const near = key.length <= 60 && !anyKeys.has(key) ? suggest(key, comfyuiKeys) : undefined;
+    const hint = near === undefined ? " A workflow of your own can have it." : ` Did you mean ${near}?`;
+    return [{ key, warning: `${shown} is not used by the built-in workflow for ComfyUI.${hint}` }];
   });
 }

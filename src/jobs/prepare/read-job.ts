@@ -4,10 +4,10 @@ import { findFileAccess } from "./file-keys.ts";
 import { findImageSlots, type ImageSlot } from "./image-slots.ts";
 import { type Body, type Invalid, isInvalid } from "./invalid.ts";
 import { readDeadline, takeOptions } from "./own-options.ts";
-import type { JobOptions } from "./prepare.ts";
+import { type JobOptions, usualOptions } from "./prepare.ts";
 import { readProxiedCall } from "./proxied-call.ts";
 import { fromWorkerSdxl, isWorkerSdxl } from "./worker-sdxl.ts";
-import { findWorkflowFault, isWorkflow } from "./workflow.ts";
+import { findWorkflowFault, namedImageSlots, type WorkflowForm, workflowFormOf } from "./workflow.ts";
 
 export interface ReadRules {
   /** How an input is read that could be one thing or another. */
@@ -46,15 +46,14 @@ export type ReadJob = SdapiJob | WorkflowJob;
 export function readJob({ input, extra }: Pick<JobInput, "input" | "extra">, rules: ReadRules): ReadJob | Invalid {
   const deadline = readDeadline(extra);
   if (isInvalid(deadline)) return deadline;
-  const taken = takeOptions(input as Body);
+  // A bare workflow's keys are nodes, never ours.
+  const isBare = workflowFormOf(input as Body) === "bare";
+  const taken = isBare ? { type: "taken" as const, options: usualOptions, rest: input as Body } : takeOptions(input as Body);
   if (isInvalid(taken)) return taken;
   const { rest } = taken;
   const options = { ...taken.options, ...deadline };
-  if (isWorkflow(rest)) {
-    const fault = findWorkflowFault(rest, rules);
-    if (fault) return fault;
-    return { type: "workflow", options: { ...options, shape: "worker-comfyui" }, body: rest, slots: findImageSlots({ images: rest["images"] }, "input") };
-  }
+  const form = workflowFormOf(rest);
+  if (form !== undefined) return readWorkflow(rest, form, options, rules);
   if ("api" in rest) {
     const call = readProxiedCall(rest, rules);
     if (isInvalid(call)) return call;
@@ -65,6 +64,15 @@ export function readJob({ input, extra }: Pick<JobInput, "input" | "extra">, rul
   const sdxl = fromWorkerSdxl(rest);
   if (isInvalid(sdxl)) return sdxl;
   return readBody(sdxl.body, { options: { ...options, shape: "worker-sdxl" }, at: "input", answersImages: true, warnings: sdxl.warnings }, rules);
+}
+
+/** Whoever sends a workflow knows worker-comfyui's answer; who names one of the engine's own gets it as for A1111's names. */
+function readWorkflow(body: Body, form: WorkflowForm, options: JobOptions, rules: ReadRules): WorkflowJob | Invalid {
+  const fault = findWorkflowFault(body, form, rules);
+  if (fault) return fault;
+  const slots = form === "bare" ? [] : findImageSlots({ images: body["images"] }, "input");
+  if (form === "named") return { type: "workflow", options, body, slots: [...slots, ...namedImageSlots(body)] };
+  return { type: "workflow", options: { ...options, shape: "worker-comfyui" }, body, slots };
 }
 
 type Known = Pick<SdapiJob, "options" | "at" | "call" | "answersImages"> & { readonly warnings?: readonly string[] };

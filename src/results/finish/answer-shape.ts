@@ -1,34 +1,38 @@
 import type { Artifact } from "../../engines/engine.ts";
-import type { JobOptions } from "../../jobs/prepare/prepare.ts";
 import type { AnswerMap, ImageSpan } from "../answer-map.ts";
 import { type AnswerPart, base64Bytes } from "../compose-answer.ts";
 import type { Picture } from "../picture.ts";
+import type { AnswerFile } from "./answer-files.ts";
 
 /** What stands in the answer for one image. */
 export type Shown =
   /** As it stood there. */
   | { readonly type: "same"; readonly span: ImageSpan; readonly mime: string }
-  | { readonly type: "file"; readonly span: ImageSpan; readonly picture: Picture }
-  | { readonly type: "url"; readonly span: ImageSpan; readonly url: string };
+  | { readonly type: "file"; readonly span: ImageSpan; readonly mime: string; readonly picture: Picture }
+  | { readonly type: "url"; readonly span: ImageSpan; readonly mime: string; readonly url: string };
 
 export interface ShapeRequest {
   readonly answer: Artifact;
   readonly map: AnswerMap;
   readonly shown: readonly Shown[];
+  /** What is no image. */
+  readonly files: readonly { readonly file: AnswerFile; readonly shown: Shown }[];
 }
 
 export interface Shape {
   /** How often one image stands in it, by its index. */
   times(index: number): number;
+  /** An answer without images has this shape too. */
+  readonly mayBeEmpty?: true;
   parts(request: ShapeRequest): readonly AnswerPart[];
 }
 
 const engine: Shape = {
   times: () => 1,
-  parts({ answer, shown }) {
+  parts({ answer, shown, files }) {
     const parts: AnswerPart[] = [];
     let at = 0;
-    for (const one of shown) {
+    for (const one of [...shown, ...files.map((other) => other.shown)].sort((a, b) => a.span.from - b.span.from)) {
       if (one.type === "same") continue;
       parts.push({ type: "copy", path: answer.path, from: at, end: one.span.from }, ...stringOf(one, answer.path, one.span.isDataUrl));
       at = one.span.end;
@@ -47,13 +51,13 @@ const workerSdxl: Shape = {
   },
 };
 
-/** By the shape that a caller knows. worker-comfyui's own form belongs to the engine whose answers have file names. */
-export const shapes: Readonly<Record<JobOptions["shape"], Shape>> = { engine, "worker-sdxl": workerSdxl, "worker-comfyui": engine };
+/** Shapes that are put together from images alone. */
+export const plainShapes = { engine, "worker-sdxl": workerSdxl };
 
-const text = (value: string): AnswerPart => ({ type: "text", text: value });
+export const text = (value: string): AnswerPart => ({ type: "text", text: value });
 
 /** One image as a JSON string. */
-function stringOf(one: Shown, answerPath: string, asDataUrl: boolean): AnswerPart[] {
+export function stringOf(one: Shown, answerPath: string, asDataUrl: boolean): AnswerPart[] {
   if (one.type === "url") return [text(JSON.stringify(one.url))];
   if (one.type === "file") {
     const { path, sizeBytes, mime } = one.picture;

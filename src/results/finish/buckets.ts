@@ -2,7 +2,7 @@ import type { Config } from "../../config/schema/index.ts";
 import { FettleError } from "../../errors/fettle-error.ts";
 import type { JobInput } from "../../jobs/job.ts";
 import { createGate } from "../../util/gate.ts";
-import type { Picture } from "../picture.ts";
+import type { StoredFile } from "../picture.ts";
 import { bucketUrl, regionOf, type BucketConfig } from "../s3/bucket.ts";
 import { readJobBucket } from "../s3/job-bucket.ts";
 import { checkKeyTemplate, encodeKey, keyFor } from "../s3/key.ts";
@@ -37,9 +37,9 @@ export function jobBucketOf(job: Pick<JobInput, "extra">, { jobBuckets }: Pick<R
 /** Of one job at once. */
 const uploadsAtOnce = 4;
 
-/** Uploads all pictures and gives their URLs, by index. One that cannot be uploaded ends the others and fails them all. */
+/** Uploads all files and gives their URLs, by index. One that cannot be uploaded ends the others and fails them all. */
 export async function uploadAll(
-  pictures: readonly Picture[],
+  files: readonly StoredFile[],
   jobId: string,
   bucket: BucketConfig,
   { signal }: { signal: AbortSignal },
@@ -50,7 +50,7 @@ export async function uploadAll(
   const both = AbortSignal.any([signal, failed.signal]);
   const now = new Date();
   let first: unknown;
-  const uploads = pictures.map(async (picture) => {
+  const uploads = files.map(async (picture) => {
     try {
       using _turn = await gate.enter({ signal: both });
       const place = placeOf(bucket, keyFor(bucket.key, jobId, picture, now));

@@ -11,11 +11,16 @@ export function checkKeyTemplate(template: string): void {
 }
 
 /** One image's key. A job's id cannot lead out of the template's folders. */
-export function keyFor(template: string, jobId: string, image: { readonly index: number; readonly mime: string }, now = new Date()): string {
+export function keyFor(
+  template: string,
+  jobId: string,
+  image: { readonly index: number; readonly mime: string; readonly ext?: string },
+  now = new Date(),
+): string {
   return fillTemplate(template, {
     job: safeName(jobId),
     index: String(image.index),
-    ext: extensionOf(image.mime),
+    ext: image.ext ?? extensionOf(image.mime),
     random: Array.from({ length: 8 }, () => "abcdefghijklmnopqrstuvwxyz"[randomInt(26)]).join(""),
     date: now.toISOString().slice(0, 10),
   });

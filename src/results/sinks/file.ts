@@ -37,7 +37,7 @@ export function createFileSink({ dir, template, parameters: withParameters = fal
 }
 
 function place(template: string, id: string, image: StorableImage): string {
-  return fillTemplate(template, { job: safeName(id), index: String(image.index), ext: extensionOf(image.mime) });
+  return fillTemplate(template, { job: safeName(id), index: String(image.index), ext: image.ext ?? extensionOf(image.mime) });
 }
 
 function textBeside(path: string): string {

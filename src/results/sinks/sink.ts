@@ -1,8 +1,8 @@
 import type { Artifact } from "../../engines/engine.ts";
-import type { Picture } from "../picture.ts";
+import type { StoredFile } from "../picture.ts";
 
 /** What a sink is given: each image in a file of its own. */
-export type StorableImage = Pick<Picture, "index" | "mime" | "sizeBytes" | "path">;
+export type StorableImage = Pick<StoredFile, "index" | "mime" | "sizeBytes" | "path" | "ext">;
 
 /**
  * Where a finished job's images go besides the answer itself. `store` returns when they are safe there, or throws a FettleError

@@ -249,6 +249,36 @@ test("a ComfyUI workflow is for ComfyUI", async () => {
   for (const [wrong, fault] of faulty) assert.match(await faultOf(wrong, { kind: "comfyui" }), fault);
 });
 
+test("a workflow as text, bare, or by its name goes to ComfyUI as it came; only who sends one gets worker-comfyui's answer", async () => {
+  const nodes = { "9": { class_type: "SaveImage", inputs: { filename_prefix: "a", images: ["8", 0] } } };
+  const named = { workflow: "portrait", strength: 0.4, size: "512x512", scheduler: "K_EULER", format: "webp" };
+  for (const [input, shape, body] of [
+    [{ workflow: JSON.stringify(nodes) }, "worker-comfyui", undefined],
+    [nodes, "worker-comfyui", undefined],
+    [named, "engine", { workflow: "portrait", strength: 0.4, size: "512x512", scheduler: "K_EULER" }],
+  ] as const) {
+    const { request, options } = await prepare(input, { kind: "comfyui" });
+    assert.ok(request.type === "request");
+    assert.deepEqual([request.input, options?.shape], [body ?? input, shape]);
+    assert.match(await faultOf(input), /^input\.workflow: a ComfyUI workflow needs an engine of kind comfyui/);
+  }
+  const outside = { "9": { class_type: "SaveImage", inputs: { filename_prefix: "../../etc/x" } } };
+  assert.match(await faultOf(outside, { kind: "comfyui" }), /^input\.9\.inputs\.filename_prefix: it leads out /);
+  assert.match(await faultOf({ workflow: JSON.stringify(outside) }, { kind: "comfyui" }), /^input\.workflow\.9\.inputs\.filename_prefix: it leads out /);
+});
+
+test("without a workflow ComfyUI gets A1111's names; what its built-in workflow has no use for is said, and other calls are refused", async () => {
+  const { request } = await prepare({ prompt: "a", num_inference_steps: 3, enable_hr: true, promt: "b" }, { kind: "comfyui" });
+  assert.ok(request.type === "request");
+  assert.deepEqual(request.input, { prompt: "a", steps: 3, enable_hr: true, promt: "b" });
+  assert.deepEqual(request.warnings, [
+    "input.enable_hr is not used by the built-in workflow for ComfyUI. A workflow of your own can have it.",
+    "input.promt is not used by the built-in workflow for ComfyUI. Did you mean prompt?",
+  ]);
+  const call = { api: { method: "GET", endpoint: "/sdapi/v1/samplers" } };
+  assert.match(await faultOf(call, { kind: "comfyui" }), /is a call of A1111, and the engine is ComfyUI/);
+});
+
 test("a handler of the user's own gets what came, whatever it looks like", async () => {
   const inputs = [{ meta: true, format: 7, image: "http://127.0.0.1:1/x" }, { workflow: {}, n: "x" }, { api: 1 }];
   for (const input of inputs) {
