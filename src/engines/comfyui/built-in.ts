@@ -16,6 +16,9 @@ const usual: Readonly<Record<Family, { readonly size: number; readonly steps: nu
   flux: { size: 1024, steps: 20, cfg: 3.5 },
 };
 
+/** Whose lists say what there is to choose from. */
+export const builtInClasses = ["CheckpointLoaderSimple", "UNETLoader", "DualCLIPLoader", "VAELoader", "LoraLoader", "KSampler"] as const;
+
 interface Model {
   readonly family: Family;
   /** A checkpoint with everything in it, or a bare diffusion model. */

@@ -12,6 +12,7 @@ import { ServerNodes } from "./nodes.ts";
 import { PromptRun } from "./prompt-run.ts";
 import { ComfySocket } from "./socket.ts";
 import { settle } from "./stop.ts";
+import { warmUp } from "./warm-up.ts";
 
 /** What the configuration says about this engine besides its address. */
 export interface ComfySettings {
@@ -21,6 +22,8 @@ export interface ComfySettings {
   readonly checkpoint?: string;
   /** For nodes that call comfy.org's paid API. */
   readonly comfyOrgApiKey?: string;
+  /** A file with a job that is run before the first one, after each start. */
+  readonly warmUp?: string;
 }
 
 export function connectComfyui(endpoint: Endpoint & { readonly settings?: ComfySettings }, options: ConnectOptions): Engine {
@@ -36,16 +39,24 @@ export function connectComfyui(endpoint: Endpoint & { readonly settings?: ComfyS
   const nodes = new ServerNodes(api);
   const find = createFinder({ nodes, named: new NamedWorkflows(settings.workflows), checkpoint: settings.checkpoint });
   const closing = new AbortController();
-  const parts = { api, socket, nodes, find, clientId, options, apiKey: settings.comfyOrgApiKey };
+  const active = new Set<string>();
+  const parts = { api, socket, nodes, find, clientId, options, active, apiKey: settings.comfyOrgApiKey };
+  const run: Engine["run"] = async (attempt, more) => await new PromptRun(parts, attempt, more).run(AbortSignal.any([more.signal, closing.signal]));
+  const { warmUp: warmUpFile } = settings;
   return {
     name,
     kind: "comfyui",
     slots,
+    tellsProgress: true,
     isReady: async ({ signal }) => await api.isUp({ signal }),
-    run: async (attempt, runOptions) => await new PromptRun(parts, attempt, runOptions).run(AbortSignal.any([runOptions.signal, closing.signal])),
+    run,
+    ...(warmUpFile !== undefined && {
+      warmUp: async ({ signal }: { signal: AbortSignal }) => await warmUp(warmUpFile, async (attempt) => await run(attempt, { signal })),
+    }),
     async settle({ signal }) {
       nodes.forget();
-      await settle(api, (id) => id.startsWith(`${owner}-`), { signal });
+      // Not what another slot of this very worker has there.
+      await settle(api, (item) => item.clientId?.startsWith(`${owner}-`) === true && !active.has(item.promptId), { signal });
     },
     freeMemory: async ({ signal }) => await api.free({ signal }),
     async close() {

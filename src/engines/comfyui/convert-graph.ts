@@ -74,6 +74,11 @@ export function convertGraph(graph: Graph, info: ObjectInfo): { readonly workflo
   }
 }
 
+/** The classes that a graph names, some of which only the editor knows. */
+export function graphClasses(graph: Graph): string[] {
+  return [...new Set(readNodes(graph).map((node) => node.type))];
+}
+
 /** A widget's value may be overridden by a link; which inputs have widgets is the class's matter. */
 function widgetValues({ values }: GraphNode, known: NodeClass): Record<string, unknown> {
   if (isRecord(values)) return Object.fromEntries(Object.entries(values).filter(([name]) => known.inputs.has(name)));

@@ -1,5 +1,5 @@
-import { builtIn } from "./built-in.ts";
-import { convertGraph } from "./convert-graph.ts";
+import { builtIn, builtInClasses } from "./built-in.ts";
+import { convertGraph, graphClasses } from "./convert-graph.ts";
 import { type Failed, workflowFailure } from "./failure.ts";
 import type { ServerNodes } from "./nodes.ts";
 import type { NamedWorkflows } from "./named.ts";
@@ -31,18 +31,17 @@ export function createFinder({ nodes, named, checkpoint }: FinderParts): Workflo
       case "workflow":
         return { type: "found", workflow: job.workflow, images: [], parameters: undefined };
       case "ui": {
-        const converted = convertGraph(job.graph, await nodes.info({ signal }));
+        const converted = convertGraph(job.graph, await nodes.info(graphClasses(job.graph), { signal }));
         if (converted.faults.length > 0) return workflowFailure(converted.faults, {}, "job.invalid");
         return { type: "found", workflow: converted.workflow, images: [], parameters: undefined };
       }
       case "named":
         return await named.fill(job.name, job.fields);
       case "fields": {
-        const first = builtIn(job.fields, await nodes.info({ signal }), { checkpoint });
+        const first = builtIn(job.fields, await nodes.info(builtInClasses, { signal }), { checkpoint });
         if (first.type === "found") return first;
         // The model may have come a moment ago.
-        nodes.forget();
-        return builtIn(job.fields, await nodes.info({ signal }), { checkpoint });
+        return builtIn(job.fields, await nodes.info(builtInClasses, { signal, maxAgeMs: 0 }), { checkpoint });
       }
     }
   };

@@ -1,6 +1,9 @@
 import { pause } from "../../util/pause.ts";
-import type { ComfyApi, HistoryEntry } from "./api.ts";
-import type { ComfySocket, Hint } from "./socket.ts";
+import { BadStatus, type ComfyApi } from "./api.ts";
+import type { Hint } from "./frames.ts";
+import { isRefused, reasonIn } from "./refused.ts";
+import type { HistoryEntry } from "./server-state.ts";
+import type { ComfySocket } from "./socket.ts";
 
 /** How a queued prompt came to its end, as far as anybody can know. */
 export type PromptEnd =
@@ -16,20 +19,27 @@ export interface FollowOptions {
   readonly promptId: string;
   readonly signal: AbortSignal;
   readonly onHint: (hint: Hint) => void;
-  /** The prompt waits behind others, or the socket turned out to be deaf: silence means nothing then. */
+  /** The prompt is there, and nothing could be heard of its progress: it waits behind others, or the socket is deaf. */
   readonly onActivity: () => void;
 }
 
-/** With a socket that speaks, the history is asked so often in case a frame was lost; without one, this often after a quick start. */
+/** With a socket that spoke of this prompt, the history is asked so often in case a frame was lost. */
 const spokenPollMs = 2000;
+/** With a socket that hears but did not speak of it yet: usually its first frame comes before the answer to POST /prompt. */
+const hearsPollMs = 250;
+/** Without a socket, this often after a quick start. */
 const silentPollMs = 500;
 const firstPollMs = 20;
+/** The history stands a moment after the frame that says how it ended, when the frame after it was lost. */
+const afterOverMs = 50;
+const doubtfulPollMs = 100;
 /** The connection is refused so long before the server counts as gone; a restart is noticed by its empty queue. */
 const refusedForMs = 1500;
-/** After so long a silence the socket is opened anew: a server greets each client at once, so one that hears nothing is deaf. */
+/** A proxy says for so long that nothing is behind it. */
+const badGatewayForMs = 30_000;
+const forgottenAfterLooks = 3;
+/** After so long a silence the socket is opened anew, to see whether the prompt is silent or the socket is deaf. */
 const suspectMs = 30_000;
-/** The last frame comes when the history is written, one before it may not. */
-const afterOverMs = [1, 5, 20, 100] as const;
 
 /**
  * Waits for the end of a prompt. The socket is a hint that makes it quick; the history and the queue are the truth, asked at each
@@ -37,11 +47,16 @@ const afterOverMs = [1, 5, 20, 100] as const;
  */
 export class PromptFollower {
   readonly #on: FollowOptions;
-  #heard = 0;
-  #lastHeardAt = performance.now();
-  #overs = 0;
-  #wake: (() => void) | undefined;
   readonly #unlisten: () => void;
+  #heard = false;
+  #lastHeardAt = performance.now();
+  /** A look is due at once, also when the hint came during the one before. */
+  #isDue = false;
+  #wake: (() => void) | undefined;
+  #soon: ReturnType<typeof setTimeout> | undefined;
+  /** The server has been gone since then: refused connections or a proxy's word. */
+  #goneSince: number | undefined;
+  #missing = 0;
 
   /** Listens from now on: made before the prompt is sent, or its first hints are lost. */
   constructor(options: FollowOptions) {
@@ -51,88 +66,95 @@ export class PromptFollower {
 
   [Symbol.dispose](): void {
     this.#unlisten();
+    clearTimeout(this.#soon);
   }
 
   async untilEnd(): Promise<PromptEnd> {
-    const { api, promptId, signal } = this.#on;
+    const { socket, signal } = this.#on;
     this.#lastHeardAt = performance.now();
-    let refusedSince: number | undefined;
-    let missing = 0;
+    // A socket that hears will tell; asking at once would only take the server's time.
+    if (socket.hears) await this.#rest(0);
     for (let looks = 0; !signal.aborted; looks++) {
-      const oversBefore = this.#overs;
-      try {
-        const entry = await api.history(promptId, { signal });
-        refusedSince = undefined;
-        if (entry) return { type: "ended", entry };
-        if (this.#overs > oversBefore || (await this.#isQueued())) missing = 0;
-        else if (++missing >= 3) return { type: "forgotten" };
-      } catch (error) {
-        if (signal.aborted) break;
-        if (isRefused(error)) {
-          refusedSince ??= performance.now();
-          if (performance.now() - refusedSince > refusedForMs) return { type: "unreachable", reason: reasonIn(error) };
-        } else refusedSince = undefined;
-      }
-      await this.#checkHearing();
-      await this.#rest(looks, missing > 0 || refusedSince !== undefined);
+      const end = await this.#look();
+      if (end) return end;
+      await this.#rest(looks);
     }
     return { type: "cancelled" };
   }
 
   #hear(hint: Hint): void {
-    this.#lastHeardAt = performance.now();
-    if (hint.type !== "gap") this.#heard += 1;
     this.#on.onHint(hint);
-    const isEnd = hint.type === "over" || (hint.type === "node" && hint.node === null);
-    if (!isEnd && hint.type !== "gap") return;
-    if (isEnd) this.#overs += 1;
+    if (hint.type === "gap") return this.#lookNow();
+    this.#lastHeardAt = performance.now();
+    this.#heard = true;
+    // It may begin anew after a gap.
+    if (hint.type === "node" && hint.node === null) this.#lookNow();
+    if (hint.type === "over") this.#soon ??= setTimeout(() => this.#lookNow(), afterOverMs);
+  }
+
+  #lookNow(): void {
+    this.#isDue = true;
     this.#wake?.();
   }
 
-  /** A prompt that waits behind others is not asked about further. */
-  async #isQueued(): Promise<boolean> {
+  async #look(): Promise<PromptEnd | undefined> {
+    const { api, promptId, signal, socket, onActivity } = this.#on;
+    this.#isDue = false;
+    try {
+      const entry = await api.history(promptId, { signal });
+      if (entry) return { type: "ended", entry };
+      const place = await this.#place();
+      this.#goneSince = undefined;
+      this.#missing = place === "none" ? this.#missing + 1 : 0;
+      if (this.#missing >= forgottenAfterLooks) return { type: "forgotten" };
+      if (place === "pending") this.#lastHeardAt = performance.now();
+      if (place === "pending" || (place === "running" && !socket.hears)) onActivity();
+    } catch (error) {
+      return signal.aborted ? undefined : this.#afterNoAnswer(error);
+    }
+    await this.#checkHearing();
+    return undefined;
+  }
+
+  async #place(): Promise<"running" | "pending" | "none"> {
     const { api, promptId, signal } = this.#on;
     const { running, pending } = await api.queue({ signal });
-    const waits = pending.some((item) => item.promptId === promptId);
-    if (waits) {
-      this.#lastHeardAt = performance.now();
-      this.#on.onActivity();
+    if (running.some((item) => item.promptId === promptId)) return "running";
+    return pending.some((item) => item.promptId === promptId) ? "pending" : "none";
+  }
+
+  /** An answer that does not come is no sign of an end: Python holds everything up while it loads a model. */
+  #afterNoAnswer(error: unknown): PromptEnd | undefined {
+    const isBadGateway = error instanceof BadStatus && error.status >= 502 && error.status <= 504;
+    const allowedMs = isRefused(error) ? refusedForMs : isBadGateway ? badGatewayForMs : undefined;
+    if (allowedMs === undefined) this.#goneSince = undefined;
+    else {
+      this.#goneSince ??= performance.now();
+      if (performance.now() - this.#goneSince > allowedMs) return { type: "unreachable", reason: reasonIn(error) };
     }
-    return waits || running.some((item) => item.promptId === promptId);
+    return undefined;
   }
 
   async #checkHearing(): Promise<void> {
-    if (performance.now() - this.#lastHeardAt < suspectMs) return;
-    const { socket, signal, onActivity } = this.#on;
+    const { socket, signal } = this.#on;
+    if (!socket.hears || performance.now() - this.#lastHeardAt < suspectMs) return;
     this.#lastHeardAt = performance.now();
-    if (!(await socket.renew({ signal }))) onActivity();
+    await socket.renew({ signal });
   }
 
-  async #rest(looks: number, isDoubtful: boolean): Promise<void> {
+  async #rest(looks: number): Promise<void> {
+    if (this.#isDue) return;
     const { socket, signal } = this.#on;
-    const speaks = socket.isOpen && this.#heard > 0;
-    const usual = speaks ? spokenPollMs : Math.min(silentPollMs, firstPollMs * 2 ** Math.min(looks, 10));
-    // Hints of an end that came before their history: look again soon, a few times.
-    const afterOver = this.#overs > 0 ? afterOverMs[Math.min(looks, afterOverMs.length - 1)] : undefined;
+    const isDoubtful = this.#missing > 0 || this.#goneSince !== undefined;
     const enough = new AbortController();
     const woken = new Promise<void>((resolve) => (this.#wake = resolve));
-    await Promise.race([woken, pause(isDoubtful ? 100 : (afterOver ?? usual), { signal: AbortSignal.any([signal, enough.signal]) })]);
+    await Promise.race([woken, pause(isDoubtful ? doubtfulPollMs : this.#pollMs(looks, socket.hears), { signal: AbortSignal.any([signal, enough.signal]) })]);
     enough.abort();
     this.#wake = undefined;
   }
-}
 
-/** Each runtime words a refused or broken connection in its own way. */
-export function isRefused(error: unknown): boolean {
-  const seen = [error, (error as { cause?: unknown } | undefined)?.cause];
-  return seen.some((one) => {
-    const { code, message, name } = (one ?? {}) as { code?: unknown; message?: unknown; name?: unknown };
-    if (name === "TimeoutError") return false;
-    return /refused|reset|closed|ECONN|EPIPE|NotReached|ConnectionLost|unable to connect|socket/i.test(`${String(code)} ${String(message)} ${String(name)}`);
-  });
-}
-
-function reasonIn(error: unknown): string {
-  const { cause } = (error ?? {}) as { cause?: unknown };
-  return (cause instanceof Error ? cause : error instanceof Error ? error : new Error(String(error))).message;
+  #pollMs(looks: number, hears: boolean): number {
+    if (!hears) return Math.min(silentPollMs, firstPollMs * 2 ** Math.min(looks, 10));
+    return this.#heard ? spokenPollMs : hearsPollMs;
+  }
 }

@@ -1,10 +1,12 @@
 import { isRecord } from "./workflow.ts";
 
-/** What a server's nodes are: the answer of GET /object_info, read leniently because custom nodes fill it. */
+/** What a server's nodes are: the answers of GET /object_info/CLASS, read leniently because custom nodes fill them. */
 export type ObjectInfo = ReadonlyMap<string, NodeClass>;
 
 export interface NodeClass {
   readonly name: string;
+  /** `custom`: not ComfyUI's own. `untold`: it is there and cannot say what it takes. */
+  readonly from: "comfyui" | "custom" | "untold";
   readonly inputs: ReadonlyMap<string, NodeInput>;
   /** In the order of declaration, as the editor's `widgets_values` follow it. */
   readonly order: readonly string[];
@@ -30,13 +32,12 @@ export interface NodeInput {
   readonly isUpload: boolean;
 }
 
-export function readObjectInfo(body: unknown): ObjectInfo {
-  const classes = new Map<string, NodeClass>();
-  if (isRecord(body)) for (const [name, node] of Object.entries(body)) if (isRecord(node)) classes.set(name, readClass(name, node));
-  return classes;
+/** A class that is there, of which nothing is known. */
+export function untold(name: string): NodeClass {
+  return { name, from: "untold", inputs: new Map(), order: [], isOutput: true, outputs: [] };
 }
 
-function readClass(name: string, node: Record<string, unknown>): NodeClass {
+export function readNodeClass(name: string, node: Readonly<Record<string, unknown>>): NodeClass {
   const inputs = new Map<string, NodeInput>();
   const groups = isRecord(node["input"]) ? node["input"] : {};
   for (const group of ["required", "optional"] as const) {
@@ -47,6 +48,7 @@ function readClass(name: string, node: Record<string, unknown>): NodeClass {
   const order = (["required", "optional"] as const).flatMap((group) => (Array.isArray(declared[group]) ? declared[group].map(String) : []));
   return {
     name,
+    from: String(node["python_module"]).startsWith("custom_nodes") ? "custom" : "comfyui",
     inputs,
     order: order.length > 0 ? order : [...inputs.keys()],
     isOutput: node["output_node"] === true,

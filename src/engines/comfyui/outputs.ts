@@ -1,5 +1,5 @@
 import { extname } from "node:path";
-import type { FileName, HistoryEntry } from "./api.ts";
+import type { FileName, HistoryEntry } from "./server-state.ts";
 import { isRecord } from "./workflow.ts";
 
 /** A file that the workflow gave, before it is fetched. */
@@ -15,7 +15,8 @@ export interface Outputs {
 
 /**
  * What a finished prompt gave, whatever the key it stands under (`images`, `gifs`, `video`, `audio`, `3d`, `latents`, …): anything
- * that names a file. Temporary files (PreviewImage) count only when there is nothing else, as nobody asked to keep them.
+ * that names a file. Temporary files (PreviewImage) count only when there is nothing else, as nobody asked to keep them; what
+ * the caller brought (type input) never does.
  */
 export function readOutputs({ outputs }: HistoryEntry): Outputs {
   const files: OutputFile[] = [];
@@ -31,8 +32,9 @@ export function readOutputs({ outputs }: HistoryEntry): Outputs {
       }
     }
   }
-  const kept = files.filter(({ type }) => type !== "temp");
-  return { files: kept.length > 0 ? kept : files, texts };
+  const made = files.filter(({ type }) => type !== "input");
+  const kept = made.filter(({ type }) => type !== "temp");
+  return { files: kept.length > 0 ? kept : made, texts };
 }
 
 function readFile(value: unknown): FileName | undefined {

@@ -1,63 +1,95 @@
-import leven from "leven";
 import type { WorkflowFault } from "./failure.ts";
-import type { NodeInput, ObjectInfo } from "./object-info.ts";
+import { examples, nearest, nearestChoice, shorten } from "./nearest.ts";
+import type { NodeClass, NodeInput, ObjectInfo } from "./object-info.ts";
 import { asLink, type Workflow } from "./workflow.ts";
 
 export interface PreflightOptions {
-  /** Files that this very job has uploaded: the server's lists may be older. */
+  /** All names of classes, asked for only when one is strange. */
+  readonly names?: readonly string[];
+  /** Files that the job brings: they will be there. */
   readonly uploads?: ReadonlySet<string>;
 }
 
-const mostNamed = 5;
-
 /**
  * What the server would refuse, found before it is asked, each with its node, input and the nearest values that exist.
- * Only what is certain: custom nodes check their inputs themselves, and what they take is theirs to say.
+ * Only what is certain: ComfyUI looks at the values of nodes that lead to an output and at no others, and a custom node may
+ * have its own idea of what an input takes, as those have that read uploaded files.
  */
-export function preflight(workflow: Workflow, info: ObjectInfo, { uploads = new Set() }: PreflightOptions = {}): WorkflowFault[] {
+export function preflight(workflow: Workflow, info: ObjectInfo, { names = [], uploads = new Set() }: PreflightOptions = {}): WorkflowFault[] {
   const faults: WorkflowFault[] = [];
-  let hasOutput = false;
-  for (const [node, { class_type: className, inputs }] of Object.entries(workflow)) {
+  const used = reachable(workflow, info);
+  for (const [node, { class_type: className, inputs = {} }] of Object.entries(workflow)) {
     const known = info.get(className);
-    const fault = (input: string | undefined, message: string, hint?: string) =>
+    const fault: Report = (input, message, hint) =>
       void faults.push({ node, class: className, ...(input !== undefined && { input }), message, ...(hint && { hint }) });
-    for (const [input, value] of Object.entries(inputs ?? {})) checkLink(input, value);
     if (!known) {
-      fault(undefined, `there is no node class "${className}" on this server`, nearest(className, [...info.keys()], "install the custom node that brings it"));
-      continue;
+      fault(undefined, `there is no node class "${shorten(className)}" on this server`, nearest(className, names, "install the custom node that brings it"));
     }
-    hasOutput ||= known.isOutput;
-    for (const input of known.inputs.values()) {
-      const value = inputs?.[input.name];
-      if (value === undefined) {
-        if (input.required && !("default" in input)) fault(input.name, "it is required and missing");
-      } else if (!asLink(value)) {
-        const [message, hint] = checkValue(input, value, uploads) ?? [];
-        if (message) fault(input.name, message, hint);
-      }
-    }
-
-    function checkLink(input: string, value: unknown): void {
-      const link = asLink(value);
-      if (!link) return;
-      const [from, output] = link;
-      const source = workflow[from];
-      if (!source) return fault(input, `it is linked to node ${from}, which does not exist`, nearest(from, Object.keys(workflow), ""));
-      const outputs = info.get(source.class_type)?.outputs;
-      if (outputs && output >= outputs.length) fault(input, `it is linked to output ${output} of node ${from}, which has ${outputs.length}`);
-    }
+    // Behind a strange class nothing is known of what leads where, so all mistakes are told at once.
+    if (used && !used.has(node)) continue;
+    for (const [input, value] of Object.entries(inputs)) checkLink(input, value, { workflow, info, fault });
+    if (known) checkInputs(known, inputs, { uploads, fault });
   }
-  if (!hasOutput && faults.length === 0) faults.push({ node: "-", message: "no node gives an output", hint: "end it with SaveImage or another output node" });
+  if (used?.size === 0) faults.push({ node: "-", message: "no node gives an output", hint: "end it with SaveImage or another output node" });
   return faults;
 }
 
-function checkValue(input: NodeInput, value: unknown, uploads: ReadonlySet<string>): readonly [string, string?] | undefined {
-  const { type, options, min, max } = input;
+type Report = (input: string | undefined, message: string, hint?: string) => void;
+
+/** The nodes that lead to an output; undefined when a class is strange, and nobody can say. */
+function reachable(workflow: Workflow, info: ObjectInfo): ReadonlySet<string> | undefined {
+  const nodes = Object.entries(workflow);
+  if (nodes.some(([, { class_type: className }]) => !info.has(className))) return undefined;
+  const seen = new Set<string>();
+  const next = nodes.filter(([, { class_type: className }]) => info.get(className)?.isOutput).map(([node]) => node);
+  for (let node = next.pop(); node !== undefined; node = next.pop()) {
+    if (seen.has(node)) continue;
+    seen.add(node);
+    for (const value of Object.values(workflow[node]?.inputs ?? {})) {
+      const link = asLink(value);
+      if (link) next.push(link[0]);
+    }
+  }
+  return seen;
+}
+
+function checkLink(input: string, value: unknown, { workflow, info, fault }: { workflow: Workflow; info: ObjectInfo; fault: Report }): void {
+  const link = asLink(value);
+  if (!link) return;
+  const [from, output] = link;
+  const source = workflow[from];
+  if (!source) return fault(input, `it is linked to node ${shorten(from)}, which does not exist`, nearest(from, Object.keys(workflow), ""));
+  const known = info.get(source.class_type);
+  const count = known?.outputs.length ?? 0;
+  if (known && known.from !== "untold" && output >= count) {
+    fault(input, `it is linked to output ${output} of node ${from}`, `${source.class_type} has ${count === 1 ? "only output 0" : `outputs 0 to ${count - 1}`}`);
+  }
+}
+
+function checkInputs(known: NodeClass, inputs: Readonly<Record<string, unknown>>, { uploads, fault }: { uploads: ReadonlySet<string>; fault: Report }): void {
+  for (const input of known.inputs.values()) {
+    const value = inputs[input.name];
+    if (value === undefined) {
+      if (input.required && !("default" in input)) fault(input.name, "it is required and missing", remedyOf(input));
+    } else if (known.from === "comfyui" && !input.isUpload && !Array.isArray(value) && !uploads.has(String(value))) {
+      const [message, hint] = checkValue(input, value) ?? [];
+      if (message) fault(input.name, message, hint);
+    }
+  }
+}
+
+/** What to put into an input. */
+export function remedyOf({ type, options, min, max }: NodeInput): string | undefined {
+  if (options) return examples(options);
+  if (min !== undefined && max !== undefined) return `a number from ${min} to ${max}`;
+  if (["INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "*"].includes(type)) return undefined;
+  return `link it to a node that gives ${type}`;
+}
+
+function checkValue({ type, options, min, max }: NodeInput, value: unknown): readonly [string, string?] | undefined {
   if (type === "COMBO") {
-    if (!options || options.includes(value) || options.map(String).includes(String(value))) return undefined;
-    if (typeof value === "string" && (uploads.has(value) || (input.isUpload && /\[(input|output|temp)\]$/.test(value)))) return undefined;
-    const known = options.map(String);
-    return [`there is no "${shorten(String(value))}"`, known.length === 0 ? "this server has none at all" : nearest(String(value), known, "")];
+    if (!options || options.includes(value) || options.some((one) => String(one) === String(value))) return undefined;
+    return [`there is no "${shorten(String(value))}"`, nearestChoice(String(value), options)];
   }
   if (type === "INT" || type === "FLOAT") {
     const number = typeof value === "string" && value.trim() !== "" ? Number(value) : value;
@@ -67,19 +99,4 @@ function checkValue(input: NodeInput, value: unknown, uploads: ReadonlySet<strin
     if (max !== undefined && number > max) return [`${number} is more than ${max}`, `${min === undefined ? "" : `from ${min} `}to ${max}`];
   }
   return undefined;
-}
-
-/** `nearest: "a", "b"`; the whole list when it is short. */
-function nearest(value: string, known: readonly string[], otherwise: string): string {
-  const key = (text: string) => text.toLowerCase().slice(0, 200);
-  const sorted = known.map((one) => [leven(key(value), key(one)), one] as const).sort(([a], [b]) => a - b);
-  const all = known.length <= mostNamed;
-  const close = all ? sorted : sorted.filter(([distance], index) => index < 3 && distance <= Math.max(3, value.length * 0.6));
-  const names = close.map(([, one]) => `"${one}"`).join(", ");
-  if (!names) return otherwise || `${known.length} others exist`;
-  return all ? `there is ${names}` : `nearest: ${names}`;
-}
-
-function shorten(text: string): string {
-  return text.length > 120 ? `${text.slice(0, 120)}…` : text;
 }

@@ -1,5 +1,5 @@
 import type { Progress } from "../engine.ts";
-import type { Hint } from "./socket.ts";
+import type { Hint } from "./frames.ts";
 import type { Workflow } from "./workflow.ts";
 
 /** A preview larger than this is not worth its way to a caller. */
@@ -7,6 +7,7 @@ const largestPreviewBytes = 1_000_000;
 
 /** Turns hints into one number that only grows: finished nodes, plus the share of the one that runs. */
 export class PromptProgress {
+  readonly #workflow: Workflow;
   readonly #total: number;
   readonly #onProgress: (progress: Progress) => void;
   readonly #wantsPreviews: () => boolean;
@@ -17,9 +18,16 @@ export class PromptProgress {
   #stepsSince: { readonly at: number; readonly step: number } | undefined;
 
   constructor(workflow: Workflow, { onProgress, wantsPreviews }: { onProgress: (progress: Progress) => void; wantsPreviews: () => boolean }) {
+    this.#workflow = workflow;
     this.#total = Math.max(1, Object.keys(workflow).length);
     this.#onProgress = onProgress;
     this.#wantsPreviews = wantsPreviews;
+  }
+
+  /** A node is at work that has not counted a step and whose kind loads models, which nothing can break off. */
+  get isLoading(): boolean {
+    const className = this.#workflow[this.#node ?? ""]?.class_type;
+    return className !== undefined && this.#steps === undefined && /load|sampler/i.test(className);
   }
 
   hear(hint: Hint): void {

@@ -41,3 +41,7 @@ export function withInput(workflow: Workflow, node: string, input: string, value
   const old = workflow[node];
   return old ? { ...workflow, [node]: { ...old, inputs: { ...old.inputs, [input]: value } } } : workflow;
 }
+
+export function classesOf(workflow: Workflow): string[] {
+  return [...new Set(Object.values(workflow).map((node) => node.class_type))];
+}
