@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import type { AttemptResult } from "../../../src/engines/engine.ts";
 import { createFacts } from "../../doubles/facts.ts";
-import { failureOf, startHandler } from "./handler-process.ts";
+import { failureOf, sdkPython, startHandler } from "./handler-process.ts";
 
 const outputOf = (result: AttemptResult): unknown => {
   assert.ok(result.type === "done", JSON.stringify(result));
@@ -168,3 +168,33 @@ def handler(job):
 `);
   assert.deepEqual([outputOf(await handler.run({ n: 0 })), outputOf(await handler.run({ n: 5 }))], [1, 6]);
 });
+
+test(
+  "with the SDK installed its own functions stay, but for start and progress_update, however they are imported",
+  { timeout: 60_000, skip: sdkPython ? false : "FETTLE_TEST_PYTHON names no Python with RunPod's SDK" },
+  async () => {
+    await using handler = await startHandler(
+      `
+import runpod
+from runpod.serverless import start, progress_update
+from runpod.serverless.utils.rp_validator import validate
+def handler(job):
+    progress_update(job, {"pct": 10})
+    runpod.serverless.progress_update(job, "2/4")
+    runpod.RunPodLogger().info("by its logger", job["id"])
+    return ["site-packages" in runpod.__file__, validate({}, {"a": {"type": int, "required": True}})]
+if __name__ == "__main__":
+    start({"handler": handler})
+`,
+      { python: sdkPython },
+    );
+    const seen: unknown[] = [];
+    const result = await handler.run({}, { onProgress: ({ fraction, note }) => void seen.push([fraction, note]) });
+    assert.deepEqual(outputOf(result), [true, { errors: ["a is a required input."] }]);
+    assert.deepEqual(seen, [
+      [0.1, { pct: 10 }],
+      [0.5, "2/4"],
+    ]);
+    await handler.untilLine(/^\[job-1\] INFO {3}\| job-1 \| by its logger$/);
+  },
+);

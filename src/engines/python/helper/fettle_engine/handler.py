@@ -20,17 +20,18 @@ class Handler:
         self.is_async = self.is_async_generator or inspect.iscoroutinefunction(self.call) or inspect.iscoroutinefunction(getattr(self.call, "__call__", None))  # noqa: B004
         self.aggregates = bool(config.get("return_aggregate_stream", False))
         self.refreshes = bool(config.get("refresh_worker", False))
-        self._modifier = config.get("concurrency_modifier")
+        modifier = config.get("concurrency_modifier")
+        self._modifier = modifier if callable(modifier) else None
         self._slots = slots
         self._complained = False
 
     @property
     def has_modifier(self) -> bool:
-        return callable(self._modifier)
+        return self._modifier is not None
 
     def slots_after(self, current: int) -> int:
         """Jobs at once. `concurrency_modifier` decides where there is one and the handler is async, as it does in the SDK."""
-        if not self.has_modifier or not self.is_async:
+        if self._modifier is None or not self.is_async:
             return self._slots
         try:
             wanted = self._modifier(current)

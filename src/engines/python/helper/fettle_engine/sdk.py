@@ -20,7 +20,7 @@ def prepare_sdk(sdk_dir: str, start: Callable[[dict], None], report: Callable[[A
     """Before the handler is loaded. The stand-in lies last on the path, so an installed SDK, or a module of the user's, comes first."""
     if sdk_dir not in sys.path:
         sys.path.append(sdk_dir)
-    changes = {
+    changes: dict[str, dict[str, Any]] = {
         "runpod.serverless": {"start": start, "progress_update": report},
         "runpod.serverless.modules.rp_progress": {"progress_update": report},
     }

@@ -106,10 +106,10 @@ class Serving:
         while len(self._active) < self.slots and not self._ends:
             if not self._active and (self.host.wants_end or self.host.has_changed()):
                 return self._end()
-            run = self.host.take()
-            if run is None:
+            waiting = self.host.take()
+            if waiting is None:
                 return None
-            self._begin(run)
+            self._begin(waiting)
         return None
 
     def _end(self) -> None:
@@ -131,7 +131,7 @@ class Serving:
             self._active[run] = None
             context.run(self._in_main_thread, run)
 
-    def _begin_task(self, run: Run, work: Coroutine[Any, Any, None]) -> None:
+    def _begin_task(self, run: Run, work: Coroutine[Any, Any, Ending]) -> None:
         task = self._loop.create_task(work)
         self._active[run] = task
         task.add_done_callback(lambda _task: self._finish(run, _ending_of_task(task)))
