@@ -1,10 +1,12 @@
 /**
  * How long the worker's event loop stands still while four results of 15 MB go through it at once: from the engine, checked, journalled,
- * and out over the job API. The worker runs in this process, engine and callers in their own. Beside each stall by the wall clock stands
- * the CPU time that this thread itself used in it: on a busy machine the rest is the kernel running somebody else.
+ * and out over the job API. The worker runs in this process, engine and callers in their own. By the wall clock a busy machine also counts
+ * the time in which the kernel ran somebody else; Linux tells how long this thread stood in its waiting list, and `ownMs` is without that.
+ * What computes or waits for a disk stays in. Beside it stands the CPU time that the thread used.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { connectorOf } from "../../src/engines/index.ts";
 import { createAnswerReader } from "../../src/results/answer-reader.ts";
@@ -14,6 +16,7 @@ import { httpConfig, startRig } from "../../test/jobs/worker-rig.ts";
 export interface StallReport {
   readonly waves: number;
   readonly wallMs: { readonly max: number; readonly p99: number };
+  readonly ownMs: { readonly max: number; readonly p99: number };
   readonly cpuMs: { readonly max: number; readonly p99: number };
   /** The same loop with nothing to do, just before. */
   readonly idleWallMs: number;
@@ -22,6 +25,7 @@ export interface StallReport {
 
 interface Turn {
   readonly wallMs: number;
+  readonly ownMs: number;
   readonly cpuMs: number;
 }
 
@@ -47,6 +51,7 @@ export async function benchHttp(waves: number): Promise<StallReport> {
   return {
     waves,
     wallMs: { max: at(({ wallMs }) => wallMs, 1), p99: at(({ wallMs }) => wallMs, 0.99) },
+    ownMs: { max: at(({ ownMs }) => ownMs, 1), p99: at(({ ownMs }) => ownMs, 0.99) },
     cpuMs: { max: at(({ cpuMs }) => cpuMs, 1), p99: at(({ cpuMs }) => cpuMs, 0.99) },
     idleWallMs: Math.max(...idle.map(({ wallMs }) => wallMs)),
     stalls: turns
@@ -67,11 +72,12 @@ async function callers(url: string, waves: number): Promise<void> {
 /** Every turn of the loop while the work goes on, asked for each millisecond; the millisecond itself is taken off. */
 async function watching(work: () => Promise<unknown>): Promise<Turn[]> {
   const turns: Turn[] = [];
-  let [wall, cpu] = [performance.now(), threadCpuMs()];
+  let [wall, waited, cpu] = [performance.now(), waitedMs(), threadCpuMs()];
   const timer = setInterval(() => {
-    const [nowWall, nowCpu] = [performance.now(), threadCpuMs()];
-    turns.push({ wallMs: Math.max(0, nowWall - wall - 1), cpuMs: nowCpu - cpu });
-    [wall, cpu] = [nowWall, nowCpu];
+    const [nowWall, nowWaited, nowCpu] = [performance.now(), waitedMs(), threadCpuMs()];
+    const wallMs = Math.max(0, nowWall - wall - 1);
+    turns.push({ wallMs, ownMs: Math.max(0, wallMs - (nowWaited - waited)), cpuMs: nowCpu - cpu });
+    [wall, waited, cpu] = [nowWall, nowWaited, nowCpu];
   }, 1);
   await work();
   clearInterval(timer);
@@ -81,4 +87,13 @@ async function watching(work: () => Promise<unknown>): Promise<Turn[]> {
 function threadCpuMs(): number {
   const usage = (process as unknown as { threadCpuUsage?: () => { user: number; system: number } }).threadCpuUsage?.();
   return usage ? (usage.user + usage.system) / 1000 : Number.NaN;
+}
+
+/** How long this thread could have run but did not; 0 where the kernel does not count it. */
+function waitedMs(): number {
+  try {
+    return Number(readFileSync("/proc/thread-self/schedstat", "utf8").split(" ")[1]) / 1e6;
+  } catch {
+    return 0;
+  }
 }
