@@ -1,11 +1,11 @@
 /** Small arithmetic of the benches: quantiles of samples, and how a figure reads in a table. */
 
-export type Quantiles = { median: number; p90: number; p99: number; count: number };
+export type Quantiles = { median: number; p10: number; p90: number; p99: number; max: number; count: number };
 
 export function quantiles(samples: readonly number[]): Quantiles {
   const sorted = samples.toSorted((a, b) => a - b);
   const at = (q: number) => sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? Number.NaN;
-  return { median: median(sorted), p90: at(0.9), p99: at(0.99), count: sorted.length };
+  return { median: median(sorted), p10: at(0.1), p90: at(0.9), p99: at(0.99), max: at(1), count: sorted.length };
 }
 
 export function median(samples: readonly number[]): number {

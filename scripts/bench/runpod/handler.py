@@ -1,5 +1,6 @@
-"""The worker fettle is compared with: the official SDK around seed 003's handler.
+"""Seed 003's handler, as its author would run it with the official SDK: the worker that fettle is compared with.
 
+The same file, unchanged, is what fettle's `python` engine runs as the third side.
 `BENCH_CONCURRENCY` above 1 uses the only way the SDK offers: an async handler and a concurrency modifier.
 """
 
