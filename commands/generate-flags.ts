@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { basename, resolve } from "node:path";
+import { basename, dirname, extname, resolve } from "node:path";
 import type { Config } from "../src/config/schema/index.ts";
 import { FettleError, reasonOf } from "../src/errors/fettle-error.ts";
 import type { JobBody } from "../src/generate/job.ts";
@@ -21,7 +21,7 @@ export const generateFlags: readonly Flag[] = [
   { usage: "--resume", summary: "With --jobs: skip what a former run finished" },
   { usage: "--fail-fast", summary: "With --jobs: stop at the first job that fails" },
   { usage: "--concurrency <n>", summary: "With --jobs: so many at a time; default and limit: what the engine takes at once" },
-  { usage: "--workflow <file>", summary: "A ComfyUI workflow, for an instance (--url) with such an engine" },
+  { usage: "--workflow <file>", summary: "A ComfyUI workflow in API format; the flags above fill it, by FILE.yaml beside it or by themselves" },
   { usage: "--template <name>", summary: "A template of the configuration" },
   { usage: "--url <url>", summary: "Ask this running instance (its job API) instead of booting an engine; $FETTLE_API_KEY is its key" },
   { usage: "--engine-url <url>", summary: "Use the engine that runs there instead of launching one" },
@@ -38,6 +38,8 @@ export interface Request {
   readonly url: string | undefined;
   readonly engineUrl: string | undefined;
   readonly apiKey: string;
+  /** The folder of --workflow's file, for an engine of our own. */
+  readonly workflows: string | undefined;
   /** Where jobs are read from; undefined: the flags are the job. */
   readonly source: { readonly path: string; readonly mode: "look" | "many" } | undefined;
   /** Fields of the flags, in A1111's names; they win over the file's. */
@@ -56,20 +58,22 @@ export function readRequest(args: Args, io: Io, config: Config): Request {
   const url = textFlag(args, "url");
   const engineUrl = textFlag(args, "engineUrl");
   if (url !== undefined && engineUrl !== undefined) throw bad("Cannot use --url and --engine-url together: each names what shall make the images.");
-  if (url === undefined) refuseForeignDialects(args, config);
   if (textFlag(args, "template") !== undefined) refuseTemplate(args);
   const [input, jobs] = [textFlag(args, "input"), textFlag(args, "jobs")];
   if (input !== undefined && jobs !== undefined) throw bad("Cannot use --input and --jobs together: name one of them.");
-  const fields = { ...readFields(args), ...readWorkflow(args, io) };
+  const path = jobs ?? input;
+  const given = readFields(args);
+  const workflow = readWorkflow(args, io, { fills: path !== undefined || Object.keys(given).some((key) => key !== "format" && key !== "quality") });
+  const fields = { ...given, ...workflow?.fields };
   if (input === undefined && jobs === undefined && fields["prompt"] === undefined && fields["workflow"] === undefined)
     throw new FettleError("cli.bad-value", "Cannot generate: none of --prompt, --input and --jobs was given.", {
       hint: 'Try `fettle generate --prompt "a castle"`.',
     });
-  const path = jobs ?? input;
   const mode = jobs !== undefined || /\.(jsonl|ndjson)$/i.test(input ?? "") ? "many" : "look";
   return {
     url,
     engineUrl,
+    workflows: url === undefined ? workflow?.folder : undefined,
     apiKey: config.sources.http?.apiKey || io.env["FETTLE_API_KEY"] || "",
     source: path === undefined ? undefined : { path: path === "-" ? path : resolve(io.cwd, path), mode },
     fields,
@@ -113,26 +117,25 @@ function readFields(args: Args): JobBody {
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
 }
 
-function readWorkflow(args: Args, io: Io): JobBody {
-  const path = textFlag(args, "workflow");
-  if (path === undefined) return {};
+/** The workflow itself, or its name when the job's fields shall fill it: the engine then finds it in its file's folder. */
+function readWorkflow(args: Args, io: Io, { fills }: { fills: boolean }): { readonly fields: JobBody; readonly folder: string } | undefined {
+  const given = textFlag(args, "workflow");
+  if (given === undefined) return undefined;
+  const path = resolve(io.cwd, given);
+  const folder = dirname(path);
   try {
-    const workflow: unknown = JSON.parse(readFileSync(resolve(io.cwd, path), "utf8"));
-    if (typeof workflow === "object" && workflow !== null && !Array.isArray(workflow)) return { workflow };
-    throw new Error("it is no JSON object");
+    const workflow: unknown = JSON.parse(readFileSync(path, "utf8"));
+    if (typeof workflow !== "object" || workflow === null || Array.isArray(workflow)) throw new Error("it is no JSON object");
+    if (!fills) return { fields: { workflow }, folder };
   } catch (error) {
-    throw new FettleError("job.invalid", `Cannot read the workflow ${path}: ${reasonOf(error)}.`, { where: { file: path }, cause: error });
+    throw new FettleError("job.invalid", `Cannot read the workflow ${given}: ${reasonOf(error)}.`, { where: { file: given }, cause: error });
   }
-}
-
-/** Workflows belong to another kind of engine; one that does not know them would make some other image. */
-function refuseForeignDialects(args: Args, config: Config): void {
-  if (textFlag(args, "workflow") === undefined) return;
-  const [name, engine] = Object.entries(config.engines).find(([, { enabled }]) => enabled) ?? [];
-  const whose = engine === undefined ? "there is no engine" : `the engine "${name}" is of kind ${engine.kind}, which takes A1111's txt2img fields`;
-  throw new FettleError("job.invalid", `Cannot use --workflow: ${whose}.`, {
-    hint: "Only engines of kind comfyui run workflows; name an instance that has one with --url.",
-  });
+  if (textFlag(args, "url") !== undefined)
+    throw new FettleError("cli.bad-value", "Cannot fill --workflow for --url: an instance fills the workflows that it has itself.", {
+      hint: 'Name one of them in a job: --input with {"workflow": "portrait", "prompt": "…"}.',
+    });
+  if (extname(path) !== ".json") throw bad(`Cannot use --workflow ${given}: its name must end with .json.`);
+  return { fields: { workflow: basename(path, ".json") }, folder };
 }
 
 function refuseTemplate(args: Args): void {

@@ -32,6 +32,7 @@ export const command: Command = {
     'fettle generate --prompt "a photograph of an astronaut riding a horse" --steps 25',
     "fettle generate --input test_input.json --out astronaut.png",
     "fettle generate --jobs jobs.jsonl --out 'out/{job}-{seed}-{index}.png' --resume --json",
+    'fettle generate --engine-url http://127.0.0.1:8188 --workflow portrait.json --prompt "a castle"',
     'fettle generate --url http://127.0.0.1:8000 --prompt "a castle" --json',
   ],
   exits: ["1   a job failed, or no image was made in time", "3   a program is missing", "130 interrupted (143: SIGTERM); whole files only, --resume goes on"],
@@ -158,12 +159,13 @@ const noTarget: Target = {
 };
 
 function open({ io, loaded, request, log, bootLog, signal }: Run, { many, onWait }: { many: boolean; onWait(text: string): void }): Promise<Target> {
-  const { url, engineUrl, apiKey } = request;
+  const { url, engineUrl, apiKey, workflows } = request;
   return openTarget({
     loaded,
     url,
     engineUrl,
     apiKey,
+    workflows,
     many,
     signal,
     env: io.env,

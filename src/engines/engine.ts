@@ -161,6 +161,8 @@ export interface Engine {
   settle(options: { signal: AbortSignal }): Promise<void>;
   /** Drops what it can from memory (models, caches) between two jobs; left out where the engine has no way to be told. */
   freeMemory?(options: { signal: AbortSignal }): Promise<void>;
+  /** Makes a fresh process quick before its first job; left out: nothing has to be done. Throws why it could not. */
+  warmUp?(options: { signal: AbortSignal }): Promise<void>;
   /** Attempts with the same key may share a call (`runBatch`); undefined: this one may not. */
   batchKey?(attempt: Attempt): string | undefined;
   /** One result for each attempt, in order. `one-by-one`: the engine refuses them together, each must be run alone. */

@@ -1,6 +1,6 @@
-import { type Config, configSchema, type EngineConfig } from "../config/schema/index.ts";
+import type { Config } from "../config/schema/index.ts";
 import { FettleError, reasonOf } from "../errors/fettle-error.ts";
-import { useEngineAt } from "../plan/engine-at.ts";
+import { plainEngine, useEngineAt } from "../plan/engine-at.ts";
 import { pause } from "../util/pause.ts";
 
 /** What answers at an address. `sdapi` is A1111's API, which the bundled engine, Forge and SD.Next serve as well. */
@@ -44,20 +44,11 @@ export async function detectEngine(url: string, { signal }: { signal: AbortSigna
 /** The config with the engine at `url` in the place of its own, of the kind that was found there. */
 export function useDetected(config: Config, url: string, kind: DetectedKind): Config {
   const there = useEngineAt(config, url);
-  // The one place to wire ComfyUI in: its kind in engines/index.ts, and its row here.
-  if (kind === "comfyui") {
-    throw new FettleError(
-      "engine.unsupported",
-      `Cannot use the engine at ${shown(url)}: it is ComfyUI, and this version of fettle runs jobs only on A1111's API.`,
-      {
-        hint: "Name an A1111, Forge or bundled diffusers engine; ComfyUI's workflows come with a later version.",
-      },
-    );
-  }
   const [name, engine] = Object.entries(there.engines).find(([, { enabled }]) => enabled) ?? [];
-  if (name === undefined || engine === undefined || engine.kind === "a1111") return there;
   // Whatever serves /sdapi/v1 understands what an A1111 does; the bundled engine's own extras may be unknown there.
-  const plain: EngineConfig | undefined = configSchema.parse({ engines: { engine: { kind: "a1111", url } } }).engines["engine"];
+  const found = kind === "comfyui" ? "comfyui" : "a1111";
+  if (name === undefined || engine === undefined || engine.kind === found) return there;
+  const plain = plainEngine(found, url);
   return plain ? { ...there, engines: { [name]: plain } } : there;
 }
 

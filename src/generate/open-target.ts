@@ -1,3 +1,4 @@
+import { useWorkflows } from "./use-workflows.ts";
 import type { LoadedConfig } from "../config/load.ts";
 import { pythonOf } from "../control/worker-settings.ts";
 import type { Log, LogFormat } from "../log/log.ts";
@@ -11,6 +12,8 @@ export interface OpenTargetOptions {
   /** An engine that runs elsewhere. */
   readonly engineUrl: string | undefined;
   readonly apiKey: string;
+  /** The folder of a workflow that the jobs name. */
+  readonly workflows: string | undefined;
   /** Several jobs: an engine that dies is started again for the others. */
   readonly many: boolean;
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -30,10 +33,12 @@ export async function openTarget(options: OpenTargetOptions): Promise<Target> {
   const { bootEngine } = await import("./boot-engine.ts");
   const { targetHere } = await import("./run-here.ts");
   let { config } = loaded;
+  const { workflows } = options;
   if (engineUrl !== undefined) {
     const { detectEngine, useDetected } = await import("./detect-engine.ts");
     config = useDetected(config, engineUrl, await detectEngine(engineUrl, { signal }));
   }
+  if (workflows !== undefined) config = useWorkflows(config, workflows);
   const booted = await bootEngine({ config, profile: loaded.profile, env, log, logFormat, keepAlive: many, signal });
   // The engine that was found elsewhere has no Python here; the configured one may.
   const results = { ...config.results, python: config.results.python ?? pythonOf(loaded.config) };

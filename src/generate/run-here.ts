@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import type { Config } from "../config/schema/index.ts";
 import type { EngineOutput } from "../engines/engine.ts";
@@ -44,6 +45,8 @@ export function targetHere(booted: BootedEngine, { config, log }: HereOptions): 
   const { files: _files, s3: _s3, ...results } = config.results;
   const finish = createFinishStep({ results, blackImages, assetRoot: join(config.stateDir, "assets"), log });
   let count = 0;
+  // Two runs on one engine must not meet in its folders.
+  const runId = randomUUID().slice(0, 8);
 
   async function finished(
     output: EngineOutput,
@@ -74,7 +77,7 @@ export function targetHere(booted: BootedEngine, { config, log }: HereOptions): 
           signal.throwIfAborted();
           count += 1;
           const result = await engine.run(
-            { id: `generate-${count}`, jobId: "generate", input, ...(call !== undefined && { call }), dir },
+            { id: `generate-${runId}-${count}`, jobId: "generate", input, ...(call !== undefined && { call }), dir },
             { signal, ...(onProgress && { onProgress }) },
           );
           signal.throwIfAborted();

@@ -15,6 +15,8 @@ interface Member {
   doubted: boolean;
   /** A former life of this worker, or a connection that broke, may have left a job running on it. */
   unsettled: boolean;
+  /** A fresh process that was not warmed up yet. */
+  cold: boolean;
   asking: boolean;
   /** What was said of it last. */
   told: boolean | undefined;
@@ -51,7 +53,18 @@ export class Readiness {
   /** `ready` is what the supervisor's snapshot says of the service; `unsettled` engines are settled before their first job. */
   add(engine: Engine, planned: PlannedEngine, { ready, unsettled }: { ready: boolean; unsettled: boolean }): void {
     const external = planned.service === undefined;
-    const member: Member = { engine, planned, up: external || ready, doubted: external, unsettled, asking: false, told: undefined, dead: false, life: 0 };
+    const member: Member = {
+      engine,
+      planned,
+      up: external || ready,
+      doubted: external,
+      unsettled,
+      cold: engine.warmUp !== undefined,
+      asking: false,
+      told: undefined,
+      dead: false,
+      life: 0,
+    };
     this.#members.set(engine.name, member);
     this.#parts.pool.add(engine);
     this.#update(member);
@@ -68,6 +81,7 @@ export class Readiness {
       } else if (event.type === "service.spawned") {
         // A fresh process has nothing of ours, and nothing that happened before was its doing.
         member.unsettled = false;
+        member.cold = member.engine.warmUp !== undefined;
         member.life += 1;
       } else if (event.type === "service.unready" || event.type === "service.exited" || event.type === "service.stopping") member.up = false;
       else continue;
@@ -133,7 +147,7 @@ export class Readiness {
   }
 
   #update(member: Member): void {
-    const needsAsking = member.up && (member.doubted || member.unsettled);
+    const needsAsking = member.up && (member.doubted || member.unsettled || member.cold);
     const ready = member.up && !needsAsking;
     if (ready !== member.told) this.#parts.emit({ type: "worker.engine", engine: member.engine.name, ready });
     member.told = ready;
@@ -146,10 +160,13 @@ export class Readiness {
     const { periodMs, logEvery } = planned.readiness;
     member.asking = true;
     const sinceMs = performance.now();
-    for (let tries = 1; member.up && (member.doubted || member.unsettled) && !this.#parts.signal.aborted; tries++) {
+    for (let tries = 1; member.up && (member.doubted || member.unsettled || member.cold) && !this.#parts.signal.aborted; tries++) {
       if (await this.#answers(member)) {
         member.doubted = false;
-        if (await this.#settled(member)) break;
+        if (await this.#settled(member)) {
+          if (member.up && member.cold) await this.#warmUp(member);
+          break;
+        }
       } else if (performance.now() - sinceMs > this.#parts.unreactiveMs && planned.service !== undefined) {
         // Its supervisor calls it ready, and it answers nothing.
         this.restart(engine.name, { life: member.life, cause: `it did not answer for ${Math.round(this.#parts.unreactiveMs / 1000)} s` });
@@ -181,6 +198,21 @@ export class Readiness {
       log.warn(`Cannot settle ${engine.name}: ${reasonOf(error)}.`);
       return this.restart(engine.name, { life, cause: "it goes on with a job that nobody waits for" });
     }
+  }
+
+  /** Once for each life of the engine. One that cannot be warmed up takes jobs all the same. */
+  async #warmUp(member: Member): Promise<void> {
+    const { engine, life } = member;
+    const { signal, log } = this.#parts;
+    const sinceMs = performance.now();
+    try {
+      await engine.warmUp?.({ signal });
+      log.info(`Engine ${engine.name} was warmed up in ${((performance.now() - sinceMs) / 1000).toFixed(1)} s.`);
+    } catch (error) {
+      if (signal.aborted) return;
+      log.warn(`Cannot warm up ${engine.name}, it takes jobs all the same: ${reasonOf(error)}.`);
+    }
+    if (member.life === life) member.cold = false;
   }
 
   async #answers({ engine, planned }: Member): Promise<boolean> {

@@ -1,5 +1,10 @@
-import { type Config, configSchema } from "../config/schema/index.ts";
+import { type Config, configSchema, type EngineConfig } from "../config/schema/index.ts";
 import { FettleError } from "../errors/fettle-error.ts";
+
+/** An engine of a kind with that kind's defaults. */
+export function plainEngine(kind: EngineConfig["kind"], url: string): EngineConfig | undefined {
+  return configSchema.parse({ engines: { engine: { kind, url } } }).engines["engine"];
+}
 
 /** The config with one engine, the one at `url`, in the place of those it would launch; unchanged without a url. */
 export function useEngineAt(config: Config, url: string | undefined): Config {

@@ -1,5 +1,6 @@
 import { open } from "node:fs/promises";
 import type { AnswerReader } from "../engine.ts";
+import { infoOf } from "./info.ts";
 import { isPicture } from "./outputs.ts";
 
 /** A fetched output file. */
@@ -49,7 +50,7 @@ export async function writeAnswer(reader: AnswerReader, { files, texts, errors, 
   }
   if (texts.length > 0) wanted = wanted && (await say(`,"texts":${JSON.stringify(texts)}`));
   if (errors.length > 0) wanted = wanted && (await say(`,"errors":${JSON.stringify(errors)}`));
-  if (parameters) wanted = wanted && (await say(`,"parameters":${JSON.stringify(parameters)}`));
+  if (parameters) wanted = wanted && (await say(`,"parameters":${JSON.stringify(parameters)},"info":${JSON.stringify(infoOf(parameters, pictures.length))}`));
   return wanted && (await say("}"));
 }
 

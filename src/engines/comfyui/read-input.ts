@@ -48,7 +48,9 @@ export function readInput(input: Attempt["input"]): ComfyJob | Failed {
 }
 
 export function invalid(field: string, reason: string, more: Readonly<Record<string, unknown>> = {}): Failed {
-  return { type: "failed", code: "job.invalid", message: `Cannot run the job: ${field}: ${reason}.`, retryable: false, details: { field, ...more } };
+  const { hint } = more;
+  const message = `Cannot run the job: ${field}: ${reason}.${typeof hint === "string" ? ` ${hint}` : ""}`;
+  return { type: "failed", code: "job.invalid", message, retryable: false, details: { field, ...more } };
 }
 
 function readImages(images: unknown): readonly JobImage[] | Failed {
