@@ -30,7 +30,11 @@ export interface Writing {
   readonly meta?: boolean;
   /** See `Source.bodyStyle`. */
   readonly style?: BodyStyle | undefined;
+  /** Its caller was told that it is cancelled: whatever comes of it in spite of that, this is how it ends. */
+  readonly isCancelled?: () => boolean;
 }
+
+export const cancelled: Failure = { code: "job.cancelled", message: "The job was cancelled by its caller." };
 
 const noTime: Timing = { delayMs: 0, executionMs: 0 };
 
@@ -59,10 +63,12 @@ export class Finisher {
     record.warn(...output.warnings);
     const body = { output: output.answer, ...this.#beside(record, timing, writing, output.wantsRefresh) };
     const sealed = await seal(this.#journal.bodyPath(row.key), body);
+    if (writing.isCancelled?.()) return this.fail(row, cancelled, timing, writing);
     return this.#finish(row, sealed, { status: "COMPLETED", ...(output.wantsRefresh && { wantsRefresh: true }) }, timing, record);
   }
 
-  fail(row: JournalRow, failure: Failure, timing: Timing = noTime, writing: Writing = {}): TerminalResult {
+  fail(row: JournalRow, why: Failure, timing: Timing = noTime, writing: Writing = {}): TerminalResult {
+    const failure = writing.isCancelled?.() ? cancelled : why;
     const record = this.#failed(row, failure, writing);
     const sealed = sealError(this.#journal.bodyPath(row.key), errorText(failure), this.#beside(record, timing, writing, false));
     return this.#finishFailed(row, sealed, failure, timing, record);
@@ -73,7 +79,9 @@ export class Finisher {
     const record = this.#failed(row, failure, writing);
     record.warn(...output.warnings);
     const body = { output: output.answer, error: errorText(failure), ...this.#beside(record, timing, writing, output.wantsRefresh) };
-    return this.#finishFailed(row, await seal(this.#journal.bodyPath(row.key), body), failure, timing, record, output.wantsRefresh);
+    const sealed = await seal(this.#journal.bodyPath(row.key), body);
+    if (writing.isCancelled?.()) return this.fail(row, cancelled, timing, writing);
+    return this.#finishFailed(row, sealed, failure, timing, record, output.wantsRefresh);
   }
 
   acknowledge(row: JournalRow): void {

@@ -4,7 +4,7 @@ import type { FettleEvent } from "../events/event.ts";
 import type { Log } from "../log/log.ts";
 import type { AttemptLimits } from "./attempt.ts";
 import { Attempts, type EngineTime } from "./attempts.ts";
-import type { Failure, Finisher, Timing } from "./finisher.ts";
+import { cancelled, type Failure, type Finisher, type Timing } from "./finisher.ts";
 import type { JobInput } from "./job.ts";
 import type { Journal, JournalRow } from "./journal.ts";
 import type { Pool, Slot } from "./pool.ts";
@@ -71,7 +71,7 @@ export async function runJob(held: Held, parts: RunJobParts): Promise<TerminalRe
   const course = beginCourse(held);
   const { record } = course;
   let options = usualOptions;
-  const writing = () => ({ record, meta: options.meta, style: source.bodyStyle });
+  const writing = () => ({ record, meta: options.meta, style: source.bodyStyle, isCancelled: () => lease.signal.aborted });
   const fail = (failure: Failure, timing: Timing) => finisher.fail(row, failure, timing, writing());
   const failUnrun = (failure: Failure) => {
     held.slot?.release();
@@ -94,9 +94,12 @@ export async function runJob(held: Held, parts: RunJobParts): Promise<TerminalRe
     switch (end.type) {
       case "done": {
         held.onSlotFree();
-        const context = { job: lease.job, options, dir: end.attempt.dir, maxBytes: source.maxResultBytes?.(lease), signal: parts.deadline };
+        const signal = AbortSignal.any([lease.signal, parts.deadline]);
+        const context = { job: lease.job, options, dir: end.attempt.dir, maxBytes: source.maxResultBytes?.(lease), signal };
         const finished = await finishOutput(end.output, context, parts);
-        return finished.type === "failed" ? fail(finished.failure, timing) : await finisher.complete(row, finished.output, timing, writing());
+        if (finished.type === "output") return await finisher.complete(row, finished.output, timing, writing());
+        const isCutShort = parts.deadline.aborted && !lease.signal.aborted;
+        return isCutShort ? await giveBack(held, parts, () => fail(finished.failure, timing)) : fail(finished.failure, timing);
       }
       case "failed":
         held.onSlotFree();
@@ -113,7 +116,6 @@ export async function runJob(held: Held, parts: RunJobParts): Promise<TerminalRe
   }
 }
 
-const cancelled: Failure = { code: "job.cancelled", message: "The job was cancelled by its caller." };
 const shuttingDown: Failure = { code: "job.shutting-down", message: "Cannot finish the job: fettle was stopped while it ran or waited." };
 
 /** The job's record, and its two times: waited until its last attempt began, and spent on it. */

@@ -75,6 +75,8 @@ export interface RigOptions {
   readonly stateDir?: string;
   readonly stopBudgetMs?: number;
   readonly checkFitness?: WorkerOptions["checkFitness"];
+  /** What outputs go through; none by default. */
+  readonly steps?: WorkerOptions["steps"];
   /** The engine is a service of the supervisor: it is ready when the test says so. */
   readonly engineIsService?: boolean;
 }
@@ -178,7 +180,7 @@ export async function startRig(engine: Engine, options: RigOptions) {
     snapshot,
     log,
     connect: () => engine,
-    steps: [],
+    steps: options.steps ?? [],
     stop: stop.signal,
     ...(options.checkFitness && { checkFitness: options.checkFitness }),
   });

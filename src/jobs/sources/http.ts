@@ -3,7 +3,7 @@ import type { HttpSourceConfig } from "../../config/schema/sources.ts";
 import type { Progress } from "../../engines/engine.ts";
 import { pause } from "../../util/pause.ts";
 import { type Envelope, type EnvelopeLimits, parseEnvelope } from "../envelope.ts";
-import type { Failure, Finisher } from "../finisher.ts";
+import { cancelled, type Finisher } from "../finisher.ts";
 import type { JobFeed } from "../job-feed.ts";
 import type { JobFault, JobInput } from "../job.ts";
 import type { Journal, JournalRow } from "../journal.ts";
@@ -39,7 +39,6 @@ export interface HttpSourceParts {
 
 /** Jobs cancelled in one write to the journal. */
 const purgedAtOnce = 20;
-const cancelled: Failure = { code: "job.cancelled", message: "The job was cancelled by its caller." };
 
 /** RunPod's endpoint shapes on a local port. A job is journalled before its caller gets an answer; memory holds only ids. */
 export class HttpSource implements Source, JobDesk {
@@ -167,7 +166,7 @@ export class HttpSource implements Source, JobDesk {
     }
     // The engine may take a while to let go; to its caller the job is over.
     if (live?.controller.signal.aborted) return { ...common, status: "CANCELLED" };
-    if (row.state !== "running") return { ...common, status: "IN_QUEUE" };
+    if (row.state === "accepted") return { ...common, status: "IN_QUEUE" };
     return { ...common, status: "IN_PROGRESS", ...(live?.progress && { progress: live.progress }) };
   }
 
@@ -190,8 +189,9 @@ export class HttpSource implements Source, JobDesk {
 
   cancel(id: string): JobView | undefined {
     const live = this.#queue.find(id);
-    if (live?.leased) live.controller.abort();
-    else if (live) this.#cancelWaiting([live]);
+    // Once its result is fixed, that is how it ended, though its caller may not have it yet.
+    if (live?.leased && this.#parts.journal.find(this.name, id)?.status === null) live.controller.abort();
+    else if (live && !live.leased) this.#cancelWaiting([live]);
     return this.view(id);
   }
 
