@@ -15,7 +15,8 @@ import { settle } from "./stop.ts";
 import { warmUp } from "./warm-up.ts";
 
 /** What the configuration says about this engine besides its address. */
-export interface ComfySettings {
+// A type, not an interface: only so it is a Record as well, which a plan carries.
+export type ComfySettings = {
   /** A folder of named workflows. */
   readonly workflows?: string;
   /** The checkpoint of jobs that name none. */
@@ -24,7 +25,7 @@ export interface ComfySettings {
   readonly comfyOrgApiKey?: string;
   /** A file with a job that is run before the first one, after each start. */
   readonly warmUp?: string;
-}
+};
 
 export function connectComfyui(endpoint: Endpoint & { readonly settings?: ComfySettings }, options: ConnectOptions): Engine {
   const { name, url, slots, settings = {} } = endpoint;
