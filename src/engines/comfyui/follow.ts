@@ -38,6 +38,8 @@ const refusedForMs = 1500;
 /** A proxy says for so long that nothing is behind it. */
 const badGatewayForMs = 30_000;
 const forgottenAfterLooks = 3;
+/** When a frame said that it ended, its history is only late. */
+const forgottenAfterOverLooks = 50;
 /** After so long a silence the socket is opened anew, to see whether the prompt is silent or the socket is deaf. */
 const suspectMs = 30_000;
 
@@ -57,6 +59,7 @@ export class PromptFollower {
   /** The server has been gone since then: refused connections or a proxy's word. */
   #goneSince: number | undefined;
   #missing = 0;
+  #isOver = false;
 
   /** Listens from now on: made before the prompt is sent, or its first hints are lost. */
   constructor(options: FollowOptions) {
@@ -87,7 +90,7 @@ export class PromptFollower {
     if (hint.type === "gap") return this.#lookNow();
     this.#lastHeardAt = performance.now();
     this.#heard = true;
-    // It may begin anew after a gap.
+    this.#isOver ||= hint.type === "over" || (hint.type === "node" && hint.node === null);
     if (hint.type === "node" && hint.node === null) this.#lookNow();
     if (hint.type === "over") this.#soon ??= setTimeout(() => this.#lookNow(), afterOverMs);
   }
@@ -106,7 +109,7 @@ export class PromptFollower {
       const place = await this.#place();
       this.#goneSince = undefined;
       this.#missing = place === "none" ? this.#missing + 1 : 0;
-      if (this.#missing >= forgottenAfterLooks) return { type: "forgotten" };
+      if (this.#missing >= (this.#isOver ? forgottenAfterOverLooks : forgottenAfterLooks)) return { type: "forgotten" };
       if (place === "pending") this.#lastHeardAt = performance.now();
       if (place === "pending" || (place === "running" && !socket.hears)) onActivity();
     } catch (error) {
