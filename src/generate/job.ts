@@ -33,7 +33,12 @@ export interface JobPlace {
  */
 export function parseJob(text: string, limits: JobLimits, place: JobPlace): Job {
   const envelope = parseEnvelope(wrap(text, limits), envelopeLimits(limits));
-  if (envelope.type === "job") return { id: envelope.id, input: envelope.input, extra: envelope.extra };
+  if (envelope.type === "job") {
+    const { id, input, extra } = envelope;
+    if (isObject(input)) return { id, input, extra };
+    const fault = { code: "job.invalid", message: 'Cannot accept the job: "input" must be a JSON object.', path: "input" } as const;
+    throw refused(text, { type: "broken", id, kind: "field", fault }, place);
+  }
   throw refused(text, envelope, place);
 }
 

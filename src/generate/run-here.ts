@@ -41,7 +41,7 @@ export function targetHere(booted: BootedEngine, { config, log }: HereOptions): 
   const pool = new Pool();
   pool.add(engine);
   pool.setReady(engine.name, true);
-  const { prepare } = createPreparer(config.jobs, [booted.engine.kind]);
+  const { prepare } = createPreparer({ ...config.jobs, jobBuckets: config.results.jobBuckets }, [booted.engine.kind]);
   const { files: _files, s3: _s3, ...results } = config.results;
   const finish = createFinishStep({ results, blackImages, assetRoot: join(config.stateDir, "assets"), log });
   let count = 0;
@@ -54,7 +54,9 @@ export function targetHere(booted: BootedEngine, { config, log }: HereOptions): 
     options: JobOptions,
     { dir, signal }: { dir: string; signal: AbortSignal },
   ): Promise<EngineOutput> {
-    const end = await finish(output, { job, options: { ...options, shape: "engine", meta: false }, dir, maxBytes: undefined, signal });
+    // Images are wanted here, wherever the job's caller would have had them.
+    const { bucket: _bucket, ...rest } = options;
+    const end = await finish(output, { job, options: { ...rest, shape: "engine", meta: false }, dir, maxBytes: undefined, signal });
     signal.throwIfAborted();
     if (end.type === "failed") throw errorOf(end.failure);
     return end.output;

@@ -16,7 +16,8 @@ export type Envelope =
   | {
       readonly type: "job";
       readonly id: string | undefined;
-      readonly input: Readonly<Record<string, unknown>>;
+      /** Any JSON; what an engine makes of it is settled when the job is prepared. */
+      readonly input: unknown;
       readonly extra: Readonly<Record<string, unknown>>;
     }
   | { readonly type: "broken"; readonly id: string | undefined; readonly kind: "syntax" | "field" | "size"; readonly fault: JobFault };
@@ -56,7 +57,6 @@ export function readEnvelope(value: unknown): Envelope {
   const known = typeof id === "string" ? usable(id) : undefined;
   if (typeof id === "string" && known === undefined) return field(undefined, "id", '"id" must have 1 to 512 printable characters');
   if (input === undefined) return field(known, "input", '"input" is missing');
-  if (!isObject(input)) return field(known, "input", `"input" must be a JSON object, not ${nameOf(input)}`);
   return { type: "job", id: known, input, extra };
 }
 

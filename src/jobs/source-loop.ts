@@ -106,7 +106,8 @@ export class SourceLoop {
     }
     const slot = job.fault || fetchesInputs?.(job) ? undefined : pool.tryAcquire();
     try {
-      const envelope = JSON.stringify({ ...job.extra, input: job.input });
+      // What could not be read must not become a job in the next life.
+      const envelope = JSON.stringify(job.fault ? job.extra : { ...job.extra, input: job.input });
       const { row, isNew } = journal.accept(job, envelope, { engine: slot?.engine.name });
       if (isNew) return this.#carry(lease, row, slot);
       slot?.release();

@@ -20,7 +20,7 @@ export const schemas: Readonly<Record<string, Schema>> = {
   JobRequest: object(
     {
       id: { type: "string", minLength: 1, maxLength: 512, description: "Names the job; without it one is made." },
-      input: { type: "object", description: "What the engine is asked for, such as prompt, steps and seed.", additionalProperties: true },
+      input: { description: "What the engine is asked for, such as prompt, steps and seed: an object, or any JSON for a handler of your own." },
       webhook: { type: "string", format: "uri", description: "The result is sent there when the job has ended, signed by the Standard Webhooks scheme." },
     },
     ["input"],

@@ -109,7 +109,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   };
   const listen = async (desk: JobDesk) => await serveJobs(desk, { config: settings.sources.http as ServeConfig, feed, emit, exit: drain.exit });
   const preparer = createPreparer(
-    settings.jobs,
+    { ...settings.jobs, jobBuckets: settings.results.jobBuckets },
     settings.engines.map(({ kind }) => kind),
   );
   const sources = createSources({

@@ -24,7 +24,7 @@ test("a second SIGTERM cuts the drain, and the job that it cuts gets its failure
   await fettle.untilSaid(/Stopping: received SIGTERM/);
   process.kill(fettle.pid, "SIGTERM");
   const post = await platform.waitForResult("cut");
-  assert.match(post.text, /"error":/);
+  assert.match(post.text ?? "", /"error":/);
   assert.equal(await fettle.ended, 143);
   assert.deepEqual([platform.outstanding(), platform.violations, platform.summary().repeats], [[], [], 0]);
 });

@@ -5,8 +5,7 @@ import { createServer, request, type IncomingMessage, type ServerResponse } from
 import type { AddressInfo } from "node:net";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import type { BucketConfig } from "../../src/results/s3/bucket.ts";
-import { usualBucket } from "../../src/results/s3/job-bucket.ts";
+import { type BucketConfig, usualBucket } from "../../src/results/s3/bucket.ts";
 
 export const s3Python = process.env["FETTLE_TEST_PYTHON"];
 export const s3Skip = s3Python ? false : "FETTLE_TEST_PYTHON names no Python with moto in it: no S3 server was tried";

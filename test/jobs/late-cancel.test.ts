@@ -8,7 +8,7 @@ import type { OutputStep } from "../../src/jobs/run-job.ts";
 import { createFacts } from "../doubles/facts.ts";
 import { startRunpodPlatform } from "../doubles/runpod-platform.ts";
 import { ask, post } from "../server/http-rig.ts";
-import { createScriptedEngine } from "./scripted-engine.ts";
+import { createScriptedEngine, doneWith } from "./scripted-engine.ts";
 import { httpConfig, limit, runpodConfig, startRig } from "./worker-rig.ts";
 
 /** An upload that goes on until it is told not to. */
@@ -37,19 +37,22 @@ test("a job that is cancelled while its result is uploaded ends as cancelled, at
   platform.submit({ id: "b", input: {} });
   await upload.until(2);
   platform.stopJob("b");
-  assert.match((await platform.waitForResult("b")).text, /job\.cancelled/);
+  assert.match((await platform.waitForResult("b")).text ?? "", /job\.cancelled/);
 });
 
 test("an engine that goes on to the end of a cancelled job does not undo the cancel", { timeout: 30_000 }, async () => {
   const engine = createScriptedEngine();
-  const held = Promise.withResolvers<undefined>();
-  engine.script = () => held.promise;
+  const held = Promise.withResolvers<void>();
+  engine.script = async (attempt) => {
+    await held.promise;
+    return doneWith(attempt, "{}");
+  };
   await using rig = await startRig(engine, { sources: { http: httpConfig() } });
   const url = await rig.untilListening();
   await ask(`${url}/run`, { id: "a", input: {} });
   await engine.facts.until("it runs", () => (engine.running > 0 ? true : undefined), limit());
   assert.equal((await post(`${url}/cancel/a`)).json["status"], "CANCELLED");
-  held.resolve(undefined);
+  held.resolve();
   assert.equal((await ask(`${url}/runsync`, { id: "a", input: {} })).json["errorCode"], "job.cancelled");
 });
 

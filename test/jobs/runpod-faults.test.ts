@@ -79,7 +79,7 @@ test("A job that is no job is failed with a string that says why", { timeout: 60
   await platform.waitForHeldTake(limit());
   platform.submit({ id: "text", input: "just text" as unknown as Record<string, unknown> });
   const post = await platform.waitForResult("text", limit());
-  assert.match(JSON.parse(post.text ?? "").error, /^job\.invalid: Cannot accept the job: "input" must be a JSON object, not a string\./);
+  assert.match(JSON.parse(post.text ?? "").error, /^job\.invalid: Cannot run the job: input: expected an object, not "just text"\./);
   assert.deepEqual([platform.violations, rig.events.some(({ type }) => type === "job.started")], [[], false]);
 });
 

@@ -16,14 +16,13 @@ export interface FinishWish {
   readonly options?: Partial<JobOptions>;
   readonly blackImages?: "fail" | "warn" | "off";
   readonly maxBytes?: number;
-  readonly extra?: Readonly<Record<string, unknown>>;
   readonly id?: string;
   readonly signal?: AbortSignal;
   /** The engine may answer without images. */
   readonly mayBeEmpty?: boolean;
 }
 
-export async function finish({ answer, results, options, blackImages = "fail", maxBytes, extra = {}, id = "job-1", signal, mayBeEmpty = false }: FinishWish) {
+export async function finish({ answer, results, options, blackImages = "fail", maxBytes, id = "job-1", signal, mayBeEmpty = false }: FinishWish) {
   await using attempt = await makeAttempt();
   const reader = await createAnswerReader({ ...attempt, ...(mayBeEmpty && { input: { send_images: false } }) }, { blackImages: "off" });
   await reader.write(Buffer.from(answer));
@@ -34,7 +33,7 @@ export async function finish({ answer, results, options, blackImages = "fail", m
   const python = process.env["FETTLE_TEST_PYTHON"];
   const settings = { ...usualResults, ...(python && { python }), ...results };
   const step = createFinishStep({ results: settings, blackImages, assetRoot: join(attempt.dir, "assets"), log });
-  const job = { id, source: "test", input: {}, extra, receivedAt: 0 };
+  const job = { id, source: "test", input: {}, extra: {}, receivedAt: 0 };
   const context = { job, options: { ...usualOptions, ...options }, dir: attempt.dir, maxBytes, signal: signal ?? new AbortController().signal };
   const end = await step(verdict.output, context);
   if (end.type === "failed") return { ...end, lines, text: "", value: {} as Answer, isSame: false, warnings: [] };

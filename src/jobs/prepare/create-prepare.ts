@@ -1,7 +1,8 @@
 import type { JobFault, JobInput } from "../job.ts";
 import { type Gathered, gatherImages, type GatherLimits } from "./gather.ts";
 import { isUrl } from "./image-slots.ts";
-import { type Body, invalid, type Invalid, isInvalid, isObject } from "./invalid.ts";
+import { findPrivateBucket } from "./job-bucket.ts";
+import { type Body, invalid, type Invalid, isInvalid } from "./invalid.ts";
 import { findUnknownKeys } from "./keys.ts";
 import { readDeadline, takeOptions } from "./own-options.ts";
 import { type EngineRequest, type Prepare, type PreparedJob, usualOptions } from "./prepare.ts";
@@ -24,7 +25,7 @@ export interface PrepareConfig extends ReadRules {
 
 export interface Preparer {
   readonly prepare: Prepare;
-  /** It names files to be fetched: it must not hold an engine meanwhile. */
+  /** It names files to be fetched, or a host to be looked up: it must not hold an engine meanwhile. */
   fetches(job: JobInput): boolean;
   /** What can be said of it at once, before it is accepted; nothing is fetched. */
   check(job: Pick<JobInput, "input" | "extra">): JobFault | undefined;
@@ -43,11 +44,14 @@ export function createPreparer(config: PrepareConfig, kinds: readonly string[]):
   const { timeout, ...inputs } = config.inputs;
   const limits: GatherLimits = { ...inputs, timeoutMs: timeout, silenceMs, maxTotalBytes: config.maxInput };
 
+  const gather = async ({ options: { bucket }, body, slots }: ReadJob, { signal }: { signal: AbortSignal }) =>
+    (bucket && (await findPrivateBucket(bucket, { signal }))) ?? (await gatherImages(body, slots, limits, { signal }));
+
   const prepare: Prepare = async (job, { signal }) => {
     const raw = rawOptions(job);
     if (!isRead) return isInvalid(raw) ? raw : { type: "prepared", options: raw, forEngine: () => untouched(job) };
     const read = readJob(job, config);
-    const gathered = isInvalid(read) ? read : await gatherImages(read.body, read.slots, limits, { signal }).catch(ignoreAbort(signal));
+    const gathered = isInvalid(read) ? read : await gather(read, { signal }).catch(ignoreAbort(signal));
     const options = isInvalid(read) ? (isInvalid(raw) ? usualOptions : raw) : read.options;
     // A fault of A1111's kind is none for a handler of the user's own.
     if (gathered && isInvalid(gathered) && kinds.every((kind) => !rawKinds.has(kind))) return gathered;
@@ -57,11 +61,12 @@ export function createPreparer(config: PrepareConfig, kinds: readonly string[]):
   return {
     prepare,
     fetches(job) {
-      const read = isRead && isObject(job.input) ? readJob(job, config) : undefined;
-      return read !== undefined && !isInvalid(read) && read.slots.some(({ text }) => isUrl(text));
+      const read = isRead ? readJob(job, config) : undefined;
+      if (read === undefined || isInvalid(read)) return false;
+      return read.options.bucket !== undefined || read.slots.some(({ text }) => isUrl(text));
     },
     check(job) {
-      if (!isRead || !isObject(job.input)) return undefined;
+      if (!isRead) return undefined;
       const read = readJob(job, config);
       const whole: Gathered | Invalid = isInvalid(read) ? read : { type: "gathered", body: read.body, headers: new Map() };
       const requests = kinds.map((kind) => requestFor(kind, { ...job, id: "", source: "", receivedAt: 0 }, read, whole, config));

@@ -2,6 +2,7 @@
 // inputs fetched from URLs. Takes: a job's input. Gives: a request in the dialect of an engine's kind. Must not know sources or the journal.
 import type { Failure } from "../finisher.ts";
 import type { JobInput } from "../job.ts";
+import type { JobBucket } from "./job-bucket.ts";
 
 /** What a job says about itself rather than to the engine. */
 export interface JobOptions {
@@ -15,6 +16,8 @@ export interface JobOptions {
   readonly quality?: number;
   /** All attempts together may take this long, ms. */
   readonly deadlineMs?: number;
+  /** Its images go there, before any bucket that is configured. */
+  readonly bucket?: JobBucket;
 }
 
 export const usualOptions: JobOptions = { meta: false, shape: "engine" };

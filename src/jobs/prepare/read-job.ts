@@ -2,7 +2,8 @@ import type { JobInput } from "../job.ts";
 import { translateAliases } from "./aliases.ts";
 import { findFileAccess } from "./file-keys.ts";
 import { findImageSlots, type ImageSlot } from "./image-slots.ts";
-import { type Body, type Invalid, isInvalid } from "./invalid.ts";
+import { type Body, expected, type Invalid, isInvalid, isObject } from "./invalid.ts";
+import { type JobBuckets, readJobBucket } from "./job-bucket.ts";
 import { readDeadline, takeOptions } from "./own-options.ts";
 import { type JobOptions, usualOptions } from "./prepare.ts";
 import { readProxiedCall } from "./proxied-call.ts";
@@ -14,6 +15,7 @@ export interface ReadRules {
   readonly dialect: "auto" | "engine" | "worker-sdxl";
   readonly allowPaths: boolean;
   readonly allowCalls: readonly string[];
+  readonly jobBuckets: JobBuckets;
 }
 
 /** A job in A1111's names, before its images are here. */
@@ -46,12 +48,15 @@ export type ReadJob = SdapiJob | WorkflowJob;
 export function readJob({ input, extra }: Pick<JobInput, "input" | "extra">, rules: ReadRules): ReadJob | Invalid {
   const deadline = readDeadline(extra);
   if (isInvalid(deadline)) return deadline;
+  const bucket = readJobBucket(extra, rules.jobBuckets);
+  if (isInvalid(bucket)) return bucket;
+  if (!isObject(input)) return expected("input", "an object", input);
   // A bare workflow's keys are nodes, never ours.
-  const isBare = workflowFormOf(input as Body) === "bare";
-  const taken = isBare ? { type: "taken" as const, options: usualOptions, rest: input as Body } : takeOptions(input as Body);
+  const isBare = workflowFormOf(input) === "bare";
+  const taken = isBare ? { type: "taken" as const, options: usualOptions, rest: input } : takeOptions(input);
   if (isInvalid(taken)) return taken;
   const { rest } = taken;
-  const options = { ...taken.options, ...deadline };
+  const options = { ...taken.options, ...deadline, ...bucket };
   const form = workflowFormOf(rest);
   if (form !== undefined) return readWorkflow(rest, form, options, rules);
   if ("api" in rest) {

@@ -1,10 +1,7 @@
 import type { Config } from "../../config/schema/index.ts";
-import { FettleError } from "../../errors/fettle-error.ts";
-import type { JobInput } from "../../jobs/job.ts";
 import { createGate } from "../../util/gate.ts";
 import type { StoredFile } from "../picture.ts";
 import { bucketUrl, regionOf, type BucketConfig } from "../s3/bucket.ts";
-import { readJobBucket } from "../s3/job-bucket.ts";
 import { checkKeyTemplate, encodeKey, keyFor } from "../s3/key.ts";
 import { placeOf, presignGet } from "../s3/sign.ts";
 import { upload } from "../s3/upload.ts";
@@ -23,15 +20,6 @@ export function checkBucket(bucket: BucketConfig): void {
   bucketUrl(bucket);
   regionOf(bucket);
   checkKeyTemplate(bucket.key);
-}
-
-/** The bucket that a job brings along. Throws `job.invalid` when it is half a one, or jobs may not bring any. */
-export function jobBucketOf(job: Pick<JobInput, "extra">, { jobBuckets }: Pick<Results, "jobBuckets">): BucketConfig | undefined {
-  const bucket = readJobBucket(job, { mayBePrivate: jobBuckets === "any" });
-  if (!bucket || jobBuckets !== "off") return bucket;
-  throw new FettleError("job.invalid", "Cannot accept the job: s3Config: jobs may not bring a bucket of their own here (results.jobBuckets).", {
-    where: { path: "s3Config" },
-  });
 }
 
 /** Of one job at once. */

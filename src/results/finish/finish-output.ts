@@ -7,11 +7,11 @@ import { type AnswerMap, type ImageSpan, mapAnswer } from "../answer-map.ts";
 import { composeAnswer, sizeOfParts } from "../compose-answer.ts";
 import type { Picture } from "../picture.ts";
 import type { HelperPlace } from "../recode/run-helper.ts";
-import type { BucketConfig } from "../s3/bucket.ts";
+import { type BucketConfig, bucketOfJob } from "../s3/bucket.ts";
 import type { Sink } from "../sinks/sink.ts";
 import { type AnswerFile, readAnswerFiles, storedFiles } from "./answer-files.ts";
 import { imageBytes, type Shape, type Shown } from "./answer-shape.ts";
-import { jobBucketOf, uploadAll } from "./buckets.ts";
+import { uploadAll } from "./buckets.ts";
 import { convertPictures, shrinkPictures, verifyPictures } from "./pictures.ts";
 import { shapes } from "./shapes.ts";
 import { roomFor, tooLarge } from "./size.ts";
@@ -91,8 +91,8 @@ interface Wish {
   readonly needsShape: boolean;
 }
 
-function wishOf(output: EngineOutput, { job, options }: OutputContext, { results, sinks, bucket }: FinishParts): Wish {
-  const own = jobBucketOf(job, results);
+function wishOf(output: EngineOutput, { options }: OutputContext, { results, sinks, bucket }: FinishParts): Wish {
+  const own = options.bucket && bucketOfJob(options.bucket);
   const uploads = own ? "always" : (results.s3?.when ?? "always");
   const format = options.format ?? results.format;
   const shape = shapes[options.shape];

@@ -2,6 +2,8 @@
 // Takes: a bucket (from the configuration or from a job) and files. Gives: URLs that work, or why not. Must not know answers or sources.
 import { isIP } from "node:net";
 import { FettleError } from "../../errors/fettle-error.ts";
+import type { JobBucket } from "../../jobs/prepare/job-bucket.ts";
+import { readEndpoint } from "../../util/endpoint-url.ts";
 
 /** Where a bucket is, as a person or a platform writes it down. */
 export interface BucketConfig {
@@ -29,6 +31,22 @@ export interface BucketConfig {
   readonly isForeign: boolean;
 }
 
+/** What a bucket has that nobody named: RunPod's key, its 7 days. */
+export const usualBucket = {
+  sessionToken: "",
+  region: "",
+  style: "auto",
+  key: "{job}/{random}.{ext}",
+  publicUrl: "",
+  expiresMs: 604_800_000,
+  tries: 6,
+} as const satisfies Partial<BucketConfig>;
+
+/** The bucket that a job brought along. */
+export function bucketOfJob({ mayBePrivate, ...place }: JobBucket): BucketConfig {
+  return { ...usualBucket, ...place, isForeign: !mayBePrivate };
+}
+
 /** The URL that keys are appended to, without a slash at its end. */
 export function bucketUrl({ endpoint, bucket, style }: Pick<BucketConfig, "endpoint" | "bucket" | "style">, now = new Date()): string {
   const url = parseEndpoint(endpoint);
@@ -43,19 +61,9 @@ export function bucketUrl({ endpoint, bucket, style }: Pick<BucketConfig, "endpo
 
 /** Throws `config.invalid`: what is wrong with the address, without its secrets. */
 export function parseEndpoint(endpoint: string): URL {
-  const text = /^[a-z][a-z0-9+.-]*:\/\//i.test(endpoint) ? endpoint : `https://${endpoint}`;
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  const fault = !url
-    ? "it is not a URL"
-    : url.protocol !== "http:" && url.protocol !== "https:"
-      ? "it must begin with http:// or https://"
-      : url.username || url.password
-        ? "keys do not belong into the address"
-        : url.search || url.hash
-          ? "it has a query"
-          : undefined;
-  if (!url || fault) throw new FettleError("config.invalid", `Cannot use the bucket's endpoint: ${fault}.`, { where: { path: "results.s3.endpoint" } });
-  return url;
+  const url = readEndpoint(endpoint);
+  if (typeof url !== "string") return url;
+  throw new FettleError("config.invalid", `Cannot use the bucket's endpoint: ${url}.`, { where: { path: "results.s3.endpoint" } });
 }
 
 const regions: readonly RegExp[] = [

@@ -17,6 +17,7 @@ export const usualRules: PrepareConfig = {
   unknownKeys: "warn",
   allowCalls: [],
   allowPaths: false,
+  jobBuckets: "public",
   maxInput: 100_000_000,
   inputs: usualInputs,
 };
