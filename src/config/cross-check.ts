@@ -162,13 +162,14 @@ function listeners(tree: Tree, engines: readonly Child[]): Listener[] {
   ];
 }
 
-/** `--port` in an a1111 argument list that disagrees with `port`: the engine would never be found. */
+/** `--port` in an argument list that disagrees with `port`: the engine would never be found. */
 function portArguments(engines: readonly Child[]): string[] {
   return engines.flatMap(({ name, tree }) => {
-    if (scalarAt(tree, ["kind"]) !== "a1111" || treeAt(tree, ["url"]).whole) return [];
+    const kind = scalarAt(tree, ["kind"]);
+    if ((kind !== "a1111" && kind !== "comfyui") || treeAt(tree, ["url"]).whole) return [];
     const words = ["args", "extraArgs"].flatMap((key) => wordsAt(tree, [key]));
     const given = words.flatMap((word, index) => (word.startsWith("--port=") ? [word.slice(7)] : word === "--port" ? [words[index + 1] ?? ""] : [])).at(-1);
-    const port = scalarAt(tree, ["port"]) ?? "3000";
+    const port = scalarAt(tree, ["port"]) ?? String(defaultPorts[kind]);
     // {port} is filled in for each of several copies.
     return given === undefined || given === "{port}" || given === port
       ? []
