@@ -9,9 +9,8 @@ import unittest
 from typing import Any
 
 import numpy as np
-from PIL import Image
-
 from engine_process import LONG, SMALL, shared_engine
+from PIL import Image
 
 
 def picture_of(answer: Any) -> Any:
