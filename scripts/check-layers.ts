@@ -29,7 +29,8 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   fleet: working,
   generate: working,
   install: working,
-  merge: working,
+  // A recipe's inputs are fetched first.
+  merge: [...working, "models"],
   models: working,
   phases: working,
   server: working,

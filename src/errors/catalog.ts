@@ -133,8 +133,27 @@ export const catalog = {
   "machine.missing-program": row("A program is missing", "Run `fettle doctor`.", exits.environment),
   "machine.state-dir": row("The state folder cannot be used", "Set stateDir to a folder on a local disk.", exits.environment),
 
+  "model.bad-source": row("A model's source is not valid", "Name a local file, hf:OWNER/REPO/FILE@REVISION, civitai:VERSION_ID or an https URL.", exits.usage),
+  "model.not-found": row("There is no such model", "Check the path, the name and the revision.", exits.failed),
+  "model.unauthorized": row("A model's host asks for a login", "Set HF_TOKEN or CIVITAI_API_KEY.", exits.failed),
+  "model.forbidden": row("A model's host gives no access", "Accept the model's licence on its page, and check what the token may do.", exits.failed),
+  "model.unreachable": row("A model's host cannot be reached", "Check the network and try again: what was fetched is kept.", exits.failed, true),
+  "model.refused-redirect": row("A model's host leads to a place that is not followed", "Use the address that it leads to, if you trust it.", exits.failed),
+  "model.wrong-content": row("What came is no model", "Open the address in a browser: it may be a login page.", exits.failed),
+  "model.wrong-length": row("A model's length is wrong", "Download it again.", exits.failed),
+  "model.wrong-hash": row("A model's sha256 is wrong", "Check the source and the hash.", exits.failed),
+  "model.no-space": row("There is no room for a model", "Free some space, or name another folder.", exits.failed),
+  "model.cannot-store": row("A model cannot be stored", "Name a folder that can be written.", exits.failed),
+
   "merge.invalid-recipe": row("The recipe is not valid", "Correct the line shown.", exits.usage),
   "merge.failed": row("The merge failed", "Nothing was written; read the reason above.", exits.failed),
+  "merge.invalid-input": row("A model or LoRA file is damaged or is none", "Download the file again, or check its path.", exits.failed),
+  "merge.no-match": row("A LoRA, VAE or checkpoint does not fit the model", "Use files made for the same kind of model.", exits.failed),
+  "merge.no-space": row("The disk is too small for the output", "Free some space, or write to another disk.", exits.failed),
+  "merge.unwritable": row("The output cannot be written there", "Choose a folder that may be written to.", exits.failed),
+  "merge.unsafe-pickle": row("A .ckpt file cannot be read safely", "Use the safetensors version of the model.", exits.failed),
+  "merge.verify-failed": row("The finished output did not stand its check", "Run it again; if it fails again, report it with the recipe.", exits.failed),
+  "merge.interrupted": row("The merge was interrupted", "Nothing was written; run it again.", exits.failed),
   "install.failed": row("An install step failed", "Mend the cause and run the command again; finished steps are skipped.", exits.failed),
 } as const satisfies Record<string, CatalogEntry>;
 
