@@ -5,7 +5,7 @@ import { tell } from "../supervise/end-family.ts";
 import { LineSplitter } from "../supervise/line-splitter.ts";
 import { unpackFiles } from "../util/unpack-files.ts";
 import { helperFiles } from "./helper-files.ts";
-import type { Coverage, MergeReport, MergeRequest } from "./merge-request.ts";
+import { type HelperErrorCode, type HelperLine, helperErrorCodes, type MergeReport, type MergeRequest } from "./merge-request.ts";
 
 export interface RunMergeOptions {
   readonly python: string;
@@ -22,24 +22,6 @@ export interface RunMergeOptions {
   /** Aborting ends the helper; nothing is left of the output. */
   readonly signal: AbortSignal;
 }
-
-type HelperLine =
-  | { readonly type: "plan"; readonly tensors: number; readonly changed: number; readonly sizeBytes: number; readonly coverage: readonly Coverage[] }
-  | { readonly type: "progress"; readonly doneBytes: number; readonly totalBytes: number }
-  | {
-      readonly type: "done";
-      readonly sizeBytes: number;
-      readonly afterMs: number;
-      readonly sha256: Readonly<Record<string, string>>;
-      readonly verified?: Readonly<Record<string, unknown>>;
-    }
-  | {
-      readonly type: "error";
-      readonly reason: string;
-      readonly hint?: string | null;
-      readonly missing?: string;
-      readonly details?: Readonly<Record<string, unknown>>;
-    };
 
 /** Does one merge; the output appears whole or not at all. Throws `merge.failed` with the helper's reason. */
 export async function runMerge(request: MergeRequest, options: RunMergeOptions): Promise<MergeReport> {
@@ -58,6 +40,7 @@ export async function runMerge(request: MergeRequest, options: RunMergeOptions):
     changedTensors: plan.changed,
     sizeBytes: done?.sizeBytes ?? plan.sizeBytes,
     ...(done && { afterMs: done.afterMs, sha256: done.sha256 }),
+    ...(done?.upToDate && { upToDate: true }),
     ...(done?.verified && { verified: done.verified }),
     coverage: plan.coverage,
   };
@@ -117,13 +100,14 @@ function unpackHelper(root: string): string {
   }
 }
 
-function toError({ reason, hint, missing, details }: Extract<HelperLine, { type: "error" }>, python: string): FettleError {
+function toError({ code, reason, hint, missing, details }: Extract<HelperLine, { type: "error" }>, python: string): FettleError {
   if (missing !== undefined)
     return new FettleError("machine.missing-program", `Cannot merge: ${reason}.`, {
       hint: `Run \`${python} -m pip install ${missing}\`, or name another Python with FETTLE_PYTHON.`,
     });
-  return failed(reason, hint ?? undefined, details);
+  const known = helperErrorCodes.find((one) => one === code);
+  return failed(reason, hint ?? undefined, details, known);
 }
 
-const failed = (reason: string, hint?: string, details?: Readonly<Record<string, unknown>>): FettleError =>
-  new FettleError("merge.failed", `Cannot merge: ${reason.replace(/\.$/, "")}.`, { ...(hint !== undefined && { hint }), ...(details && { details }) });
+const failed = (reason: string, hint?: string, details?: Readonly<Record<string, unknown>>, code: HelperErrorCode = "merge.failed"): FettleError =>
+  new FettleError(code, `Cannot merge: ${reason.replace(/\.$/, "")}.`, { ...(hint !== undefined && { hint }), ...(details && { details }) });

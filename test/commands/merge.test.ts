@@ -84,9 +84,9 @@ test("failures have codes and leave nothing behind", () => {
   };
   const merge = (from: string, file: string) => ["--base", from, "--lora", file, "--out", "never.safetensors"];
   writeFileSync(join(folder, "text.safetensors"), "this is not a safetensors file, whatever its name says");
-  assert.deepEqual(failing(merge(base, "missing.safetensors")), [1, "merge.failed"]);
-  assert.deepEqual(failing(merge("text.safetensors", lora)), [1, "merge.failed"]);
-  assert.deepEqual(failing(merge(base, base)), [1, "merge.failed"]);
+  assert.deepEqual(failing(merge(base, "missing.safetensors")), [1, "merge.invalid-input"]);
+  assert.deepEqual(failing(merge("text.safetensors", lora)), [1, "merge.invalid-input"]);
+  assert.deepEqual(failing(merge(base, base)), [1, "merge.no-match"]);
   assert.deepEqual(failing(["missing.json"]), [2, "merge.invalid-recipe"]);
   assert.deepEqual(failing(["--base", base]), [2, "cli.bad-value"]);
   assert.deepEqual(failing(merge(base, lora), { FETTLE_PYTHON: "/no/such/python" }), [3, "machine.missing-program"]);
@@ -98,7 +98,9 @@ test("failures have codes and leave nothing behind", () => {
 
 test("every file of the helper travels inside the binary", () => {
   assert.deepEqual(
-    Object.keys(helperFiles).toSorted(),
+    Object.keys(helperFiles)
+      .filter((name) => !name.startsWith("engine/"))
+      .toSorted(),
     readdirSync(helper)
       .filter((name) => name.endsWith(".py"))
       .toSorted(),

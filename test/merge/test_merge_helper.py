@@ -114,7 +114,7 @@ class Merging(unittest.TestCase):
         last = self.merge(*args, **more)[-1]
         self.assertEqual(last["type"], "error", last)
         self.assertFalse(args[2].exists())
-        self.assertEqual(list(args[2].parent.glob("*.tmp-*")), [])
+        self.assertEqual(list(args[2].parent.glob(".fettle-merge-*")), [])
         return last
 
     def full_lora(self, case: Case, style: str, seed: int, strengths: tuple[float, float]) -> tuple[Path, dict[str, Tensors]]:
@@ -230,13 +230,20 @@ class Merging(unittest.TestCase):
         for bits in (every, finite):
             wide = halves.decode(bits.tobytes(), "F16")
             np.testing.assert_array_equal(wide, bits.view(np.float16).astype(np.float32))
-        np.testing.assert_array_equal(halves.f32_to_f16(halves.decode(finite.tobytes(), "F16")).view(np.uint16), finite)
+        np.testing.assert_array_equal(halves.encode(halves.decode(finite.tobytes(), "F16"), "F16").view(np.uint16), finite)
         random = np.random.default_rng(7)
         values = (random.standard_normal(1_000_000) * 10.0 ** random.integers(-9, 4, 1_000_000)).astype(np.float32)
-        np.testing.assert_array_equal(halves.f32_to_f16(values).view(np.uint16), values.astype(np.float16).view(np.uint16))
+        np.testing.assert_array_equal(halves.encode(values, "F16").view(np.uint16), values.astype(np.float16).view(np.uint16))
         brain = torch.from_numpy(values).to(torch.bfloat16)
-        np.testing.assert_array_equal(halves.f32_to_bf16(values).view(np.int16), brain.view(torch.int16).numpy())
-        np.testing.assert_array_equal(halves.bf16_to_f32(brain.view(torch.int16).numpy()), brain.float().numpy())
+        np.testing.assert_array_equal(halves.encode(values, "BF16").view(np.int16), brain.view(torch.int16).numpy())
+        np.testing.assert_array_equal(halves.decode(brain.view(torch.int16).numpy().tobytes(), "BF16"), brain.float().numpy())
+        for dtype, theirs in (("F8_E4M3", torch.float8_e4m3fn), ("F8_E5M2", torch.float8_e5m2)):
+            bits = np.arange(256, dtype=np.uint8)
+            np.testing.assert_array_equal(halves.decode(bits.tobytes(), dtype), torch.from_numpy(bits).view(theirs).float().numpy())
+            inside = values[np.abs(values) <= halves.LARGEST[dtype]]
+            np.testing.assert_array_equal(halves.encode(inside, dtype), torch.from_numpy(inside).to(theirs).view(torch.uint8).numpy())
+            large = halves.encode(np.array([1e9, -1e9], np.float32), dtype)
+            np.testing.assert_array_equal(halves.decode(large.tobytes(), dtype), [halves.LARGEST[dtype], -halves.LARGEST[dtype]])
 
     def test_what_matches_nothing_is_an_error_with_a_table(self) -> None:
         case = self.cases["sdxl"]
@@ -259,7 +266,7 @@ class Merging(unittest.TestCase):
         fresh = {name: np.zeros_like(value) if "lora_up" in name else value for name, value in load_file(lora).items()}
         path = self.path("fresh.safetensors")
         save_file(fresh, path)
-        self.assertIn("change nothing", self.refused(case.base, [(path, 1.0, 1.0)], self.path("fresh-out.safetensors"))["reason"])
+        self.assertIn("changes nothing", self.refused(case.base, [(path, 1.0, 1.0)], self.path("fresh-out.safetensors"))["reason"])
 
     def test_refuses_what_would_give_a_wrong_model(self) -> None:
         case = self.cases["sdxl"]
@@ -269,8 +276,9 @@ class Merging(unittest.TestCase):
         out = self.path("wrong.safetensors")
         for words, change in {
             "NaN": {f"{module}.lora_down.weight": np.full_like(tensors[f"{module}.lora_down.weight"], np.nan)},
-            "DoRA": {f"{module}.dora_scale": np.ones((1, 4), np.float16)},
-            "LoHa": {f"{module}.hada_w1_a": np.ones((4, 4), np.float16)},
+            "the factors of": {f"{module}.dora_scale": np.ones((1, 5), np.float16)},
+            "replaced weights": {f"{module}.set_weight": np.ones((4, 4), np.float16)},
+            "is incomplete": {"lora_unet_x.hada_w1_a": np.ones((4, 4), np.float16)},
             "do not fit each other": {f"{module}.lora_up.weight": np.ones((4, 17), np.float16)},
             "does not fit": {f"{module}.lora_down.weight": np.ones((tensors[f"{module}.lora_down.weight"].shape[0], 5), np.float16)},
             "overflow": {f"{module}.lora_{one}.weight": np.full_like(tensors[f"{module}.lora_{one}.weight"], 1000) for one in ("up", "down")},

@@ -1,74 +1,166 @@
-"""float16 and bfloat16 to float32 and back. numpy's own float16 casts are scalar software, 1.9 and 3.4 ns an element; these take 0.4 and
-1.3 ns and give the same bits (round to nearest, ties to even). What they cannot do (inf, NaN, overflow) goes to numpy's own cast."""
+"""Small floating-point formats to float32 and back, in numpy alone. numpy's own float16 casts are scalar software, 1.9 and 3.4 ns an
+element; these take 0.4 and 1.3 ns and give the same bits (round to nearest, ties to even). What they cannot do (inf, NaN, overflow) goes
+to numpy's own cast. The fp8 formats round in the same way and saturate at their largest value (E4M3 has no infinity)."""
 
 from __future__ import annotations
 
 import numpy
 
+FLOATS = ("F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2")
+LARGEST = {"F16": 65504.0, "BF16": 3.3895313892515355e38, "F32": 3.4028234663852886e38, "F64": 3.4028234663852886e38, "F8_E4M3": 448.0, "F8_E5M2": 57344.0}
+
 _f16_mask = numpy.int32(-1879056384)  # 0x8FFFE000: sign and the 15 bits below, moved up by 13
 _f16_scale = numpy.float32(2.0**112)
-_rounding = numpy.uint32((0xFFF - (112 << 23)) & 0xFFFFFFFF)
+_scratch_types = {"bits": numpy.uint32, "sign": numpy.uint32, "odd": numpy.uint32, "small": numpy.bool_, "shifted": numpy.float32, "i16": numpy.int16}
 
 
-def f16_to_f32(raw: numpy.ndarray) -> numpy.ndarray:
+class Scratch:
+    """One thread's buffers, made once: fresh memory costs more than the arithmetic on it."""
+
+    def __init__(self) -> None:
+        self.buffers: dict[str, numpy.ndarray] = {}
+
+    def get(self, name: str, count: int) -> numpy.ndarray:
+        buffer = self.buffers.get(name)
+        if buffer is None or len(buffer) < count:
+            buffer = self.buffers[name] = numpy.empty(count, _scratch_types.get(name, numpy.float32))
+        return buffer[:count]
+
+
+def f16_to_f32(raw: numpy.ndarray, out: numpy.ndarray, scratch: Scratch) -> None:
     bits = raw.view(numpy.int16)
-    wide = bits.astype(numpy.int32)
-    if ((bits & 0x7C00) == 0x7C00).any():
-        return raw.view(numpy.float16).astype(numpy.float32)
-    wide <<= 13
-    wide &= _f16_mask
-    values = wide.view(numpy.float32)
-    values *= _f16_scale
+    exponent = scratch.get("i16", len(bits))
+    numpy.bitwise_and(bits, 0x7C00, out=exponent)
+    if exponent.max(initial=0) == 0x7C00:  # inf or NaN
+        numpy.copyto(out, raw.view(numpy.float16))
+        return
+    wide = out.view(numpy.int32)
+    numpy.copyto(wide, bits)
+    numpy.left_shift(wide, 13, out=wide)
+    numpy.bitwise_and(wide, _f16_mask, out=wide)
+    numpy.multiply(out, _f16_scale, out=out)
+
+
+def f32_to_small(values: numpy.ndarray, out: numpy.ndarray, mantissa: int, bias: int, width: int, scratch: Scratch) -> None:
+    """Any format with subnormals and fewer bits than float32; magnitudes must be at most the format's largest."""
+    count, shift = len(values), 23 - mantissa
+    bits, sign, odd, small = (scratch.get(name, count) for name in ("bits", "sign", "odd", "small"))
+    source = values.view(numpy.uint32)
+    numpy.right_shift(source, 32 - width, out=sign)
+    numpy.bitwise_and(sign, numpy.uint32(1 << (width - 1)), out=sign)
+    numpy.bitwise_and(source, numpy.uint32(0x7FFFFFFF), out=bits)
+    numpy.less(bits, numpy.uint32((128 - bias) << 23), out=small)
+    numpy.right_shift(bits, shift, out=odd)
+    numpy.bitwise_and(odd, numpy.uint32(1), out=odd)
+    if small.any():
+        magic = (128 - bias + 23 - mantissa) << 23  # added to a subnormal it pushes the bits that do not fit out, rounded by the adder
+        shifted = scratch.get("shifted", count)
+        numpy.add(bits.view(numpy.float32), numpy.array([magic], numpy.uint32).view(numpy.float32)[0], out=shifted)
+        numpy.add(bits, odd, out=bits)
+        numpy.add(bits, numpy.uint32(((1 << (shift - 1)) - 1 - ((127 - bias) << 23)) & 0xFFFFFFFF), out=bits)
+        numpy.right_shift(bits, shift, out=bits)
+        numpy.subtract(shifted.view(numpy.uint32), numpy.uint32(magic), out=bits, where=small)
+    else:
+        numpy.add(bits, odd, out=bits)
+        numpy.add(bits, numpy.uint32(((1 << (shift - 1)) - 1 - ((127 - bias) << 23)) & 0xFFFFFFFF), out=bits)
+        numpy.right_shift(bits, shift, out=bits)
+    numpy.bitwise_or(bits, sign, out=bits)
+    numpy.copyto(out, bits, casting="unsafe")
+
+
+def f32_to_f16(values: numpy.ndarray, out: numpy.ndarray, scratch: Scratch) -> None:
+    if not largest(values, scratch) < 65504:
+        with numpy.errstate(over="ignore"):
+            numpy.copyto(out.view(numpy.float16), values, casting="unsafe")
+        return
+    f32_to_small(values, out.view(numpy.uint16), 10, 15, 16, scratch)
+
+
+def largest(values: numpy.ndarray, scratch: Scratch) -> float:
+    """The largest magnitude; NaN when there is one."""
+    bits = scratch.get("bits", len(values))
+    numpy.bitwise_and(values.view(numpy.uint32), numpy.uint32(0x7FFFFFFF), out=bits)
+    return float(bits.max(initial=0).astype(numpy.uint32).view(numpy.float32))
+
+
+def f32_to_bf16(values: numpy.ndarray, out: numpy.ndarray, scratch: Scratch) -> None:
+    bits, odd = scratch.get("bits", len(values)), scratch.get("odd", len(values))
+    source = values.view(numpy.uint32)
+    numpy.right_shift(source, 16, out=odd)
+    numpy.bitwise_and(odd, numpy.uint32(1), out=odd)
+    numpy.add(source, numpy.uint32(0x7FFF), out=bits)
+    numpy.add(bits, odd, out=bits)
+    numpy.right_shift(bits, 16, out=bits)
+    nan = numpy.isnan(values)
+    if nan.any():
+        bits[nan] = 0x7FC0
+    numpy.copyto(out.view(numpy.uint16), bits, casting="unsafe")
+
+
+def f32_to_f8(values: numpy.ndarray, out: numpy.ndarray, dtype: str, scratch: Scratch) -> None:
+    mantissa, bias, not_a_number = (3, 7, 0x7F) if dtype == "F8_E4M3" else (2, 15, 0x7F)
+    nan = numpy.isnan(values)
+    if nan.any() or largest(values, scratch) > LARGEST[dtype]:
+        values = numpy.clip(numpy.where(nan, 0, values), -LARGEST[dtype], LARGEST[dtype]).astype(numpy.float32)
+    f32_to_small(values, out.view(numpy.uint8), mantissa, bias, 8, scratch)
+    if nan.any():
+        out.view(numpy.uint8)[nan] = not_a_number
+
+
+def f8_table(dtype: str) -> numpy.ndarray:
+    """The value of each of the 256 patterns."""
+    mantissa, bias = (3, 7) if dtype == "F8_E4M3" else (2, 15)
+    values = numpy.zeros(256, numpy.float32)
+    for bits in range(128):
+        exponent, fraction = bits >> mantissa, bits & ((1 << mantissa) - 1)
+        scaled = fraction / (1 << mantissa)
+        value = 2.0 ** (1 - bias) * scaled if exponent == 0 else 2.0 ** (exponent - bias) * (1 + scaled)
+        if dtype == "F8_E4M3" and bits == 127:
+            value = float("nan")
+        if dtype == "F8_E5M2" and exponent == 31:
+            value = float("inf") if fraction == 0 else float("nan")
+        values[bits], values[bits | 128] = value, -value
     return values
 
 
-def f32_to_f16(values: numpy.ndarray) -> numpy.ndarray:
-    bits = values.view(numpy.uint32)
-    magnitude = bits & numpy.uint32(0x7FFFFFFF)
-    if magnitude.max(initial=0) >= 0x477FE000:  # 65504 and above, inf and NaN
-        with numpy.errstate(over="ignore"):
-            return values.astype(numpy.float16)
-    sign = (bits >> numpy.uint32(16)) & numpy.uint32(0x8000)
-    small = magnitude < 0x38800000
-    rounded = (magnitude >> numpy.uint32(13)) & numpy.uint32(1)
-    rounded += magnitude
-    rounded += _rounding
-    rounded >>= numpy.uint32(13)
-    if small.any():
-        shifted = magnitude.view(numpy.float32) + numpy.float32(0.5)
-        numpy.subtract(shifted.view(numpy.uint32), numpy.uint32(0x3F000000), out=rounded, where=small)
-    rounded |= sign
-    return rounded.astype(numpy.uint16).view(numpy.float16)
+_tables = {dtype: f8_table(dtype) for dtype in ("F8_E4M3", "F8_E5M2")}
+NUMPY_TYPES = {"F16": numpy.int16, "BF16": numpy.uint16, "F32": numpy.float32, "F64": numpy.float64, "F8_E4M3": numpy.uint8, "F8_E5M2": numpy.uint8}
 
 
-def bf16_to_f32(raw: numpy.ndarray) -> numpy.ndarray:
-    return (raw.view(numpy.uint16).astype(numpy.uint32) << numpy.uint32(16)).view(numpy.float32)
+def decode_into(raw: numpy.ndarray, dtype: str, out: numpy.ndarray, scratch: Scratch) -> None:
+    """Flat arrays: `raw` of NUMPY_TYPES[dtype], `out` of float32 and the same length."""
+    if dtype == "F16":
+        f16_to_f32(raw, out, scratch)
+    elif dtype == "BF16":
+        numpy.copyto(out.view(numpy.uint32), raw.view(numpy.uint16))
+        numpy.left_shift(out.view(numpy.uint32), 16, out=out.view(numpy.uint32))
+    elif dtype in _tables:
+        numpy.take(_tables[dtype], raw.view(numpy.uint8), out=out)
+    else:
+        numpy.copyto(out, raw, casting="unsafe")
 
 
-def f32_to_bf16(values: numpy.ndarray) -> numpy.ndarray:
-    bits = values.view(numpy.uint32)
-    rounded = (bits + numpy.uint32(0x7FFF) + ((bits >> numpy.uint32(16)) & numpy.uint32(1))) >> numpy.uint32(16)
-    nan = numpy.isnan(values)
-    if nan.any():
-        rounded[nan] = 0x7FC0
-    return rounded.astype(numpy.uint16)
+def encode_into(values: numpy.ndarray, dtype: str, out: numpy.ndarray, scratch: Scratch) -> None:
+    if dtype == "F16":
+        f32_to_f16(values, out, scratch)
+    elif dtype == "BF16":
+        f32_to_bf16(values, out, scratch)
+    elif dtype in _tables:
+        f32_to_f8(values, out, dtype, scratch)
+    else:
+        numpy.copyto(out, values, casting="unsafe")
 
 
 def decode(raw: bytes | bytearray | memoryview, dtype: str) -> numpy.ndarray:
-    """The bytes of a floating-point tensor as float32 (a new array), for F16, BF16, F32 and F64."""
-    if dtype == "F16":
-        return f16_to_f32(numpy.frombuffer(raw, numpy.int16))
-    if dtype == "BF16":
-        return bf16_to_f32(numpy.frombuffer(raw, numpy.uint16))
-    return numpy.frombuffer(raw, {"F32": numpy.float32, "F64": numpy.float64}[dtype]).astype(numpy.float32)
+    """The bytes of a floating-point tensor as float32, a new flat array."""
+    source = numpy.frombuffer(raw, NUMPY_TYPES[dtype])
+    out = numpy.empty(len(source), numpy.float32)
+    decode_into(source, dtype, out, Scratch())
+    return out
 
 
 def encode(values: numpy.ndarray, dtype: str) -> numpy.ndarray:
-    if dtype == "F16":
-        return f32_to_f16(values)
-    if dtype == "BF16":
-        return f32_to_bf16(values)
-    return values.astype({"F32": numpy.float32, "F64": numpy.float64}[dtype], copy=False)
-
-
-FLOATS = ("F16", "BF16", "F32", "F64")
+    """float32 values (flat) in a format; a new array of NUMPY_TYPES[dtype]."""
+    out = numpy.empty(len(values), NUMPY_TYPES[dtype])
+    encode_into(values, dtype, out, Scratch())
+    return out

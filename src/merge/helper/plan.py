@@ -1,58 +1,37 @@
-"""Which rows of which tensors change, and by which modules; what no LoRA touches is copied as bytes."""
+"""Which rows of which tensors change, and by which modules; and the coverage table that tells the user."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
+from adapters import Adapter
+from aliases import Names, Place, list_names
 from halves import FLOATS
-from layouts import Names, Target, describe, list_names
 from lora_file import Lora, Module
+from model import Model
 from refusal import Refusal
-from safetensors_file import ITEM_BYTES, SafetensorsFile, Tensor
+from request import LoraRequest
+from safetensors_file import Tensor
+
+OTHER_KIND = "It was made for another kind of model."
 
 
-@dataclass(frozen=True)
-class Strength:
-    unet: float
-    te: float
-
-    def of(self, part: str) -> float:
-        return self.unet if part == "unet" else self.te
-
-
-@dataclass
+@dataclass(slots=True, eq=False)
 class Change:
-    """One module's part of a tensor."""
+    """One adapter's part of a tensor."""
 
-    lora: Lora
-    module: Module
-    target: Target
-    scale: float
-    """alpha / rank × strength."""
-
-
-@dataclass
-class Segment:
-    """Rows that change together: all changes cover all of them."""
-
-    tensor: Tensor
-    first: int
-    last: int
-    changes: list[Change]
+    lora: int
+    name: str
+    adapter: Adapter
+    place: Place
+    places: tuple[Place, ...]
+    """All of the module's places; `place` is one of them."""
+    strength: float
 
     @property
-    def row_bytes(self) -> int:
-        return self.tensor.columns * ITEM_BYTES[self.tensor.dtype]
-
-    @property
-    def start(self) -> int:
-        return self.tensor.start + self.first * self.row_bytes
-
-    @property
-    def size(self) -> int:
-        return (self.last - self.first) * self.row_bytes
+    def scale(self) -> float:
+        return self.adapter.scale * self.strength
 
 
 @dataclass
@@ -61,90 +40,103 @@ class Coverage:
 
     path: str
     matched: dict[str, int] = field(default_factory=dict)
+    types: dict[str, int] = field(default_factory=dict)
     unmatched: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    idle: int = 0
+    """Matched modules whose strength or alpha is 0."""
 
     def to_json(self) -> dict[str, Any]:
-        return {"lora": self.path, "matched": self.matched, "unmatched": len(self.unmatched), "firstUnmatched": self.unmatched[:5], "skipped": self.skipped}
+        return {
+            "lora": self.path, "matched": self.matched, "types": self.types, "unmatched": len(self.unmatched),
+            "firstUnmatched": self.unmatched[:5], "skipped": self.skipped, "idle": self.idle,
+        }  # fmt: skip
 
 
-def build_plan(base: SafetensorsFile, loras: list[tuple[Lora, Strength]], *, allow_unmatched: bool) -> tuple[list[Segment], list[Coverage]]:
-    names = list_names(base.tensors)
-    changes: dict[str, list[Change]] = {}
+Changes = dict[Tensor, list[Change]]
+
+
+def plan_changes(model: Model, loras: list[tuple[Lora, LoraRequest]], *, allow_unmatched: bool) -> tuple[Changes, list[Coverage]]:
+    names = list_names(model)
+    changes: Changes = {}
     coverages: list[Coverage] = []
-    for lora, strength in loras:
-        coverage = Coverage(lora.file.path, unmatched=list(lora.unknown))
+    stems = {id(tensor): stem_of(name) for name, tensor in model.tensors.items()}
+    for number, (lora, wish) in enumerate(loras):
+        coverage = Coverage(lora.path, unmatched=list(lora.unknown))
         coverages.append(coverage)
-        taken: dict[Target, str] = {}
+        taken: dict[tuple[Tensor, int, int], str] = {}
         for module in lora.modules:
-            target = find_target(module, names)
-            if target is None:
-                coverage.unmatched.append(module.name)
+            places = find_places(module, names)
+            if places is None:
+                coverage.unmatched.append(module.name if module.leaf == "weight" else f"{module.name} ({module.leaf})")
                 continue
-            if not fits(lora, module, target, coverage):
+            if not fits(lora, module, places, coverage):
                 continue
-            if target in taken:
-                raise Refusal(f"{lora.file.path} changes {target.tensor.name} twice, as {taken[target]} and as {module.name}")
-            taken[target] = module.name
-            coverage.matched[module.key[0]] = coverage.matched.get(module.key[0], 0) + 1
-            scale = module.scale * strength.of(module.key[0])
-            if scale != 0:
-                changes.setdefault(target.tensor.name, []).append(Change(lora, module, target, scale))
-    refuse_gaps(base, coverages, allow_unmatched=allow_unmatched)
-    segments = [segment for name, list_ in changes.items() for segment in cut(base.tensors[name], list_)]
-    refuse_idle(loras, coverages, segments)
-    return sorted(segments, key=lambda one: one.start), coverages
+            coverage.matched[module.part] = coverage.matched.get(module.part, 0) + 1
+            coverage.types[module.adapter.type] = coverage.types.get(module.adapter.type, 0) + 1
+            strength = wish.strength(module.part, stems[id(places[0].tensor)])
+            if strength == 0 or module.adapter.scale == 0:
+                coverage.idle += 1
+                continue
+            for place in places:
+                key = (place.tensor, place.first, place.last)
+                if key in taken:
+                    reason = f"{lora.path} changes {place.tensor.name} twice, as {taken[key]} and as {module.name}"
+                    raise Refusal(reason, code="merge.invalid-input")
+                taken[key] = module.name
+                changes.setdefault(place.tensor, []).append(Change(number, module.name, module.adapter, place, places, strength))
+        lora.modules = []
+    refuse_gaps(model, loras, coverages, allow_unmatched=allow_unmatched)
+    return changes, coverages
 
 
-def find_target(module: Module, names: Names) -> Target | None:
-    part, path = module.key
-    return names.get((part, path)) or (names.get(("te2", path)) if part == "te1" and not any(one == "te1" for one, _ in names) else None)
+def stem_of(name: str) -> str:
+    """A tensor's path without its prefix and its last word, for block weights."""
+    for prefix in ("unet/", "transformer/", "model.diffusion_model.", "diffusion_model."):
+        name = name.removeprefix(prefix)
+    return name.rpartition(".")[0]
 
 
-def fits(lora: Lora, module: Module, target: Target, coverage: Coverage) -> bool:
-    tensor = target.tensor
-    rows, columns = target.last - target.first, tensor.columns
-    if tensor.dtype not in FLOATS:
-        raise Refusal(f"{tensor.name} is {tensor.dtype}; LoRAs can be merged into F16, BF16, F32 and F64")
-    if (module.up.rows, module.down.columns) == (rows, columns):
+def find_places(module: Module, names: Names) -> tuple[Place, ...] | None:
+    part, path, leaf = module.key
+    found = names.get((part, path, leaf))
+    if found is None and leaf == "weight":
+        found = names.get((part, path.removesuffix("_weight"), leaf))
+    if found is None and part == "te1" and not any(one == "te1" for one, _, _ in names):
+        found = names.get(("te2", path, leaf))  # the refiner has OpenCLIP alone, and kohya calls it lora_te
+    return found
+
+
+def fits(lora: Lora, module: Module, places: tuple[Place, ...], coverage: Coverage) -> bool:
+    adapter = module.adapter
+    for place in places:
+        if place.tensor.dtype not in FLOATS:
+            raise Refusal(f"{place.tensor.name} is {place.tensor.dtype}; LoRAs can be merged into {', '.join(FLOATS)}")
+    tensor = places[0].tensor
+    rows, columns = sum(place.last - place.first for place in places), tensor.columns
+    if places[0].transposed:
+        rows, columns = columns, rows
+    if adapter.rows in (0, rows) and adapter.columns in (0, columns):
         return True
-    if module.key == ("unet", "conv_in") or module.key == ("unet", "input_blocks_0_0"):
+    if module.part == "unet" and module.key[1] in ("conv_in", "input_blocks_0_0"):
         # An inpainting UNet has 9 input channels, a LoRA made on the ordinary one has 4.
         coverage.skipped.append(f"{module.name}: made for another number of input channels")
         return False
-    shape = [module.up.rows, *module.down.shape[1:]]
-    reason = f"{lora.file.path} does not fit: {module.name} is for {shape}, {tensor.name} has {[rows, *tensor.shape[1:]]}"
-    raise Refusal(reason, hint="It was made for another kind of model.")
+    reason = f"{lora.path} does not fit: {module.name} is for {adapter.rows} × {adapter.columns or 'any'}, {tensor.name} has {rows} × {columns}"
+    raise Refusal(reason, hint=OTHER_KIND, code="merge.no-match")
 
 
-def refuse_gaps(base: SafetensorsFile, coverages: list[Coverage], *, allow_unmatched: bool) -> None:
-    table = [one.to_json() for one in coverages]
-    kind = describe(base.tensors)
-    for one in coverages:
-        if not one.matched:
-            raise Refusal(f"{one.path} matches nothing in {base.path} ({kind})", hint="It was made for another kind of model.", details={"coverage": table})
+def refuse_gaps(model: Model, loras: list[tuple[Lora, LoraRequest]], coverages: list[Coverage], *, allow_unmatched: bool) -> None:
+    table = {"coverage": [one.to_json() for one in coverages]}
+    for (_, wish), one in zip(loras, coverages, strict=True):
+        count = sum(one.matched.values())
+        if count == 0:
+            raise Refusal(f"{one.path} matches nothing in {model.path} ({model.kind})", hint=OTHER_KIND, details=table, code="merge.no-match")
         if one.unmatched and not allow_unmatched:
             first = ", ".join(one.unmatched[:3])
-            count = f"{len(one.unmatched)} of {len(one.unmatched) + sum(one.matched.values())} modules"
-            reason = f"{count} of {one.path} match nothing in {base.path} ({kind}), such as {first}"
-            raise Refusal(reason, hint="--allow-unmatched merges the rest.", details={"coverage": table})
-
-
-def refuse_idle(loras: list[tuple[Lora, Strength]], coverages: list[Coverage], segments: list[Segment]) -> None:
-    """A LoRA whose every scale is 0 by its own doing (alpha 0) changes nothing; strength 0 is the user's wish."""
-    busy = {id(change.lora) for segment in segments for change in segment.changes}
-    for lora, strength in loras:
-        if id(lora) not in busy and (strength.unet != 0 or strength.te != 0):
-            table = [one.to_json() for one in coverages]
-            raise Refusal(f"{lora.file.path} changes nothing: its strength on the parts it covers is 0", details={"coverage": table})
-
-
-def cut(tensor: Tensor, changes: list[Change]) -> list[Segment]:
-    """Cuts a tensor at every change's first and last row, so that each segment has one list of changes."""
-    edges = sorted({edge for change in changes for edge in (change.target.first, change.target.last)})
-    segments = []
-    for first, last in pairwise(edges):
-        over = [change for change in changes if change.target.first <= first and last <= change.target.last]
-        if over:
-            segments.append(Segment(tensor, first, last, over))
-    return segments
+            reason = f"{len(one.unmatched)} of {len(one.unmatched) + count} modules of {one.path} match nothing in {model.path} ({model.kind}), such as {first}"
+            raise Refusal(reason, hint="--allow-unmatched merges the rest.", details=table, code="merge.no-match")
+        if one.idle == count and not wish.idle:
+            # Strength 0 for all is the user's wish; alpha 0, or a strength of 0 on just the parts it covers, is not.
+            reason = f"{one.path} changes nothing: its strength on the parts it covers is 0, or its alpha is"
+            raise Refusal(reason, details=table, code="merge.no-match")

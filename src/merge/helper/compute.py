@@ -1,0 +1,223 @@
+"""Turns rows of the base into rows of the output, in small chunks: base (or sum) + all products at once + the other adapters, one rounding.
+Whatever the number and rank of the LoRAs, a thread holds at most FACTOR_ELEMENTS of factors: more are taken in turns for each chunk."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+import numpy
+
+from adapters import Product, ReadRows, Rows
+from blend import Blend
+from halves import FLOATS, LARGEST
+from kernel import CHUNK_ELEMENTS, Kernel
+from plan import Change
+from refusal import Refusal
+from safetensors_file import ITEM_BYTES, read_into
+from shape import OutTensor
+
+FACTOR_ELEMENTS = 3 * 1024 * 1024
+one_at_a_time = threading.Lock()
+"""Held by whoever has factors of more than FACTOR_ELEMENTS in hand."""
+
+
+@dataclass(slots=True, eq=False)
+class Segment:
+    """Source rows that change together: all changes cover all of them."""
+
+    out: OutTensor
+    first: int
+    last: int
+    changes: list[Change] = field(default_factory=list)
+
+    @property
+    def out_start(self) -> int:
+        """Offset in the output's data."""
+        columns = self.out.source.columns
+        return self.out.start + (self.first - self.out.first) * columns * ITEM_BYTES[self.out.dtype]
+
+    @property
+    def size(self) -> int:
+        return (self.last - self.first) * self.out.source.columns * ITEM_BYTES[self.out.dtype]
+
+
+@dataclass
+class Watch:
+    """What the threads find out: which LoRAs have any weight that is not 0, and whether any byte really changed."""
+
+    active: set[int] = field(default_factory=set)
+    changed: bool = False
+
+
+class Piece:
+    """One change, or several products as one: rows of a tensor → what to add."""
+
+    def __init__(self, changes: list[Change], blend: Blend, segment: Segment, watch: Watch) -> None:
+        self.changes, self.blend, self.segment, self.watch = changes, blend, segment, watch
+        self.up: numpy.ndarray | None = None
+        self.down: numpy.ndarray | None = None
+        self.rows: Rows | None = None
+        self.read: ReadRows | None = None
+
+    @property
+    def elements(self) -> int:
+        return sum(change.adapter.factor_elements for change in self.changes)
+
+    def load(self) -> None:
+        if self.up is not None or self.rows is not None:
+            return
+        ups, downs = [], []
+        for change in self.changes:
+            if not change.adapter.rank:
+                self.read = self.blend.reader(change.places)
+                self.rows = change.adapter.prepare(self.read)
+                return
+            made = change.adapter.prepare(no_rows)
+            assert isinstance(made, Product)
+            up, down, place = made.up, made.down, change.place
+            if place.transposed:
+                up, down = numpy.ascontiguousarray(down.T), numpy.ascontiguousarray(up.T)
+            begin = place.module_first + self.segment.first - place.first
+            if up.any() and down.any():
+                self.watch.active.add(change.lora)
+            ups.append(up[begin : begin + self.segment.last - self.segment.first] * numpy.float32(change.scale))
+            downs.append(down)
+        self.up = numpy.ascontiguousarray(numpy.concatenate(ups, axis=1) if len(ups) > 1 else ups[0])
+        self.down = numpy.concatenate(downs, axis=0) if len(downs) > 1 else downs[0]
+
+    def drop(self) -> None:
+        self.up = self.down = self.rows = self.read = None
+
+    def add(self, kernel: Kernel, weights: numpy.ndarray, first: int, last: int) -> None:
+        """Rows first…last of the tensor."""
+        if self.up is not None and self.down is not None:
+            kernel.add_product(weights, self.up[first - self.segment.first : last - self.segment.first], self.down)
+            return
+        (change,) = self.changes
+        assert self.rows is not None and self.read is not None
+        place = change.place
+        if place.transposed:
+            count = change.adapter.rows or place.tensor.columns
+            delta = numpy.ascontiguousarray(self.rows(0, count, self.read).T[first - place.first : last - place.first])
+        else:
+            offset = place.module_first - place.first
+            delta = self.rows(first + offset, last + offset, self.read)
+        if change.lora not in self.watch.active and delta.any():
+            self.watch.active.add(change.lora)
+        if change.scale != 1:
+            delta *= numpy.float32(change.scale)
+        weights += delta.reshape(weights.shape)
+
+
+def no_rows(first: int, last: int) -> numpy.ndarray:
+    raise AssertionError("a product needs no base rows")
+
+
+def make_pieces(segment: Segment, blend: Blend, watch: Watch) -> list[Piece]:
+    """Products side by side as far as the bound allows, then the other adapters in the order that was asked for."""
+    pieces: list[Piece] = []
+    height = segment.last - segment.first
+    room = 0
+    for change in segment.changes:
+        if not change.adapter.rank:
+            continue
+        # The rows of other segments are cut away after loading; what stays is what counts.
+        cost = change.adapter.rank * (height + segment.out.source.columns)
+        if not pieces or cost > room:
+            pieces.append(Piece([], blend, segment, watch))
+            room = FACTOR_ELEMENTS
+        room -= cost
+        pieces[-1].changes.append(change)
+    return pieces + [Piece([change], blend, segment, watch) for change in segment.changes if not change.adapter.rank]
+
+
+class Computer:
+    """One thread's worker."""
+
+    def __init__(self, kernel: Kernel, blend: Blend, watch: Watch) -> None:
+        self.kernel, self.blend, self.watch = kernel, blend, watch
+
+    def run(self, segment: Segment, write: Write) -> None:
+        pieces = make_pieces(segment, self.blend, self.watch)
+        heavy = any(piece.elements > FACTOR_ELEMENTS for piece in pieces)
+        if heavy:
+            with one_at_a_time:
+                self.run_pieces(segment, pieces, write)
+        else:
+            self.run_pieces(segment, pieces, write)
+
+    def run_pieces(self, segment: Segment, pieces: list[Piece], write: Write) -> None:
+        source = segment.out.source
+        turns = len(pieces) > 1 and sum(piece.elements for piece in pieces) > FACTOR_ELEMENTS
+        elements = CHUNK_ELEMENTS * (4 if turns else 1)
+        step = segment.last - segment.first if segment.out.transposed else max(1, elements // max(1, source.columns))
+        for first in range(segment.first, segment.last, step):
+            if write.stopped():
+                return
+            last = min(segment.last, first + step)
+            raw, weights = self.read(segment.out, first, last)
+            matrix = weights.reshape(last - first, source.columns)
+            for piece in pieces:
+                piece.load()
+                piece.add(self.kernel, matrix, first, last)
+                if turns:
+                    piece.drop()
+            if segment.out.transposed:
+                weights = numpy.ascontiguousarray(matrix.T).reshape(-1)
+            out = self.kernel.raw("out", len(weights), segment.out.dtype)
+            self.kernel.encode(weights, segment.out.dtype, out)
+            refuse_overflow(segment.out, weights, out)
+            if not self.watch.changed and segment.changes and (len(raw) != len(out) or not numpy.array_equal(raw, out)):
+                self.watch.changed = True
+            write(out, segment.out_start + (first - segment.first) * source.columns * ITEM_BYTES[segment.out.dtype])
+
+    def read(self, out: OutTensor, first: int, last: int) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """(the base's bytes, the sum's weights as float32)."""
+        source = out.source
+        count = (last - first) * source.columns
+        raw = self.kernel.raw("in", count, source.dtype)
+        read_into(source.file, memoryview(raw), source.start + first * source.columns * ITEM_BYTES[source.dtype])
+        weights = self.kernel.floats("weights", count)
+        self.kernel.decode(raw, source.dtype, weights)
+        self.blend.add_terms(source, first, last, weights)
+        return raw, weights
+
+
+class Write:
+    """Where a segment's bytes go; and whether to go on."""
+
+    def __call__(self, raw: numpy.ndarray, offset: int) -> None:
+        raise NotImplementedError
+
+    def stopped(self) -> bool:
+        return False
+
+
+def refuse_overflow(out: OutTensor, weights: numpy.ndarray, raw: numpy.ndarray) -> None:
+    """inf in float16 that was not there before. What the base itself holds (inf, NaN) stays; fp8 saturates by design."""
+    if out.dtype != "F16":
+        return
+    bits = raw.view(numpy.int16)
+    if int((bits & 0x7C00).max(initial=0)) != 0x7C00:
+        return
+    over = numpy.isfinite(weights) & numpy.isinf(raw.view(numpy.float16))
+    if over.any():
+        most = float(numpy.abs(weights[over]).max())
+        hint = "Use a smaller strength, or another dtype: bf16 reaches further."
+        raise Refusal(f"{out.source.name} would overflow float16 (|weight| up to {most:.0f}, at most {LARGEST['F16']:.0f})", hint=hint)
+
+
+def cut(out: OutTensor, changes: list[Change], blend: Blend) -> list[Segment]:
+    """Cuts an output tensor at every change's first and last row; a segment without changes is there only where bytes cannot be copied."""
+    inside = [one for one in changes if one.place.first < out.last and one.place.last > out.first]
+    edges = {out.first, out.last}
+    if not out.transposed:
+        edges |= {min(max(edge, out.first), out.last) for one in inside for edge in (one.place.first, one.place.last)}
+    convert = out.source.dtype in FLOATS and (not out.is_copy or blend.mixes(out.source))
+    segments = []
+    for first, last in zip(sorted(edges), sorted(edges)[1:], strict=False):
+        over = [one for one in inside if one.place.first <= first and last <= one.place.last]
+        if over or convert:
+            segments.append(Segment(out, first, last, over))
+    return segments

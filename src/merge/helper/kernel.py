@@ -1,0 +1,86 @@
+"""One thread's arithmetic: bytes → float32 → plus a matrix product → bytes, in buffers made once. numpy alone, or torch's conversions and
+products where torch is there and the work is worth the 1.6 s of its import."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+from halves import NUMPY_TYPES, Scratch, decode_into, encode_into
+from safetensors_file import ITEM_BYTES
+
+CHUNK_ELEMENTS = 512 * 1024  # smaller ones pay Python's overhead, larger ones leave the second-level cache
+
+
+class Kernel:
+    def __init__(self) -> None:
+        self.scratch = Scratch()
+        self.bytes: dict[str, numpy.ndarray] = {}
+
+    def raw(self, name: str, count: int, dtype: str) -> numpy.ndarray:
+        """A buffer for `count` elements of a dtype, as flat bytes."""
+        size = count * ITEM_BYTES[dtype]
+        buffer = self.bytes.get(name)
+        if buffer is None or len(buffer) < size:
+            buffer = self.bytes[name] = numpy.empty(size, numpy.uint8)
+        return buffer[:size]
+
+    def floats(self, name: str, count: int) -> numpy.ndarray:
+        return self.scratch.get(name, count)
+
+    def decode(self, raw: numpy.ndarray, dtype: str, out: numpy.ndarray) -> None:
+        decode_into(raw.view(NUMPY_TYPES[dtype]), dtype, out, self.scratch)
+
+    def add_product(self, weights: numpy.ndarray, up: numpy.ndarray, down: numpy.ndarray) -> None:
+        delta = self.floats("delta", weights.size).reshape(weights.shape)
+        numpy.matmul(up, down, out=delta)
+        numpy.add(weights, delta, out=weights)
+
+    def encode(self, values: numpy.ndarray, dtype: str, raw: numpy.ndarray) -> None:
+        encode_into(values, dtype, raw.view(NUMPY_TYPES[dtype]), self.scratch)
+
+
+class TorchKernel(Kernel):
+    def __init__(self) -> None:
+        super().__init__()
+        import torch
+
+        self.torch: Any = torch
+        self.types = {"F16": (torch.float16, numpy.int16), "BF16": (torch.bfloat16, numpy.int16)}
+
+    def decode(self, raw: numpy.ndarray, dtype: str, out: numpy.ndarray) -> None:
+        if dtype not in self.types:
+            return super().decode(raw, dtype, out)
+        kind, plain = self.types[dtype]
+        self.torch.from_numpy(out).copy_(self.torch.from_numpy(raw.view(plain)).view(kind))
+
+    def add_product(self, weights: numpy.ndarray, up: numpy.ndarray, down: numpy.ndarray) -> None:
+        self.torch.from_numpy(weights).addmm_(self.torch.from_numpy(up), self.torch.from_numpy(down))
+
+    def encode(self, values: numpy.ndarray, dtype: str, raw: numpy.ndarray) -> None:
+        if dtype not in self.types:
+            return super().encode(values, dtype, raw)
+        kind, plain = self.types[dtype]
+        self.torch.from_numpy(raw.view(plain)).view(kind).copy_(self.torch.from_numpy(values))
+
+
+TORCH_PAYS_FROM = 10**9
+"""Touched elements from which torch's faster conversions win back its import."""
+
+
+def choose_kernel(wanted: str, touched: int) -> type[Kernel]:
+    """`wanted`: auto, numpy or torch."""
+    from importlib.util import find_spec
+
+    if wanted == "numpy" or (wanted == "auto" and (touched < TORCH_PAYS_FROM or find_spec("torch") is None)):
+        return Kernel
+    try:
+        import torch
+
+        torch.set_num_threads(1)
+    except Exception:
+        if wanted == "torch":
+            raise
+        return Kernel
+    return TorchKernel
