@@ -51,11 +51,12 @@ async function packages(patient: Patient, engine: EngineConfig): Promise<Finding
   const absent = wanted.filter(({ name, optional }) => !optional && installed[name] === undefined);
   const names = ["torch", "diffusers", "transformers", "gradio", "fastapi"].filter((name) => installed[name] !== undefined);
   const facts = Object.fromEntries(names.map((name) => [name, installed[name] ?? ""]));
-  if (absent.length > 0)
-    return critical(`${executable} lacks ${absent.map(({ name }) => name).join(", ")}`, installCommand(answer.facts, absent), {
-      ...facts,
-      missing: absent.map(({ name }) => name),
-    });
+  if (absent.length > 0) {
+    const names = absent.map(({ name }) => name);
+    // Without the others ComfyUI starts all the same, and lacks the nodes that need them.
+    const state = engine.kind === "comfyui" && !names.includes("torch") && !names.includes("aiohttp") ? warning : critical;
+    return state(`${executable} lacks ${names.join(", ")}`, installCommand(answer.facts, absent), { ...facts, missing: names });
+  }
   const old = wanted.filter(({ name, version }) => olderMajor(installed[name], version));
   if (old.length > 0) {
     const list = old.map(({ name, version }) => `${name} ${installed[name]} (made for ${version})`).join(", ");
