@@ -52,10 +52,10 @@ async function packages(patient: Patient, engine: EngineConfig): Promise<Finding
   const names = ["torch", "diffusers", "transformers", "gradio", "fastapi"].filter((name) => installed[name] !== undefined);
   const facts = Object.fromEntries(names.map((name) => [name, installed[name] ?? ""]));
   if (absent.length > 0) {
-    const names = absent.map(({ name }) => name);
+    const lacking = absent.map(({ name }) => name);
     // Without the others ComfyUI starts all the same, and lacks the nodes that need them.
-    const state = engine.kind === "comfyui" && !names.includes("torch") && !names.includes("aiohttp") ? warning : critical;
-    return state(`${executable} lacks ${names.join(", ")}`, installCommand(answer.facts, absent), { ...facts, missing: names });
+    const state = engine.kind === "comfyui" && !lacking.includes("torch") && !lacking.includes("aiohttp") ? warning : critical;
+    return state(`${executable} lacks ${lacking.join(", ")}`, installCommand(answer.facts, absent), { ...facts, missing: lacking });
   }
   const old = wanted.filter(({ name, version }) => olderMajor(installed[name], version));
   if (old.length > 0) {
