@@ -1,111 +1,160 @@
-import { readFileSync } from "node:fs";
 import { dirname, isAbsolute, join } from "node:path";
-import { LineCounter, parseDocument } from "yaml";
-import { z } from "zod";
-import { type Diagnostic, FettleError, reasonOf, type Where } from "../errors/fettle-error.ts";
-import type { MergeRequest } from "./merge-request.ts";
+import type { z } from "zod";
+import { diagnose } from "../config/diagnose.ts";
+import { parseYaml } from "../config/parse-yaml.ts";
+import { readSourceFile } from "../config/source-file.ts";
+import { type MapTree, type Path, type Tree, toValue, treeAt, whereOf } from "../config/tree.ts";
+import { type Diagnostic, FettleError } from "../errors/fettle-error.ts";
+import type { WantedModel } from "../models/fetch-model.ts";
+import { parseModelSource } from "../models/model-source.ts";
+import { suggest } from "../util/suggest.ts";
+import type { MergeRequest, OutputDtype, OutputFormat } from "./merge-request.ts";
+import { isPlain, type MergeTemplate } from "./merge-template.ts";
+import { loraKeys, type RecipeTemplate, templateKeys, templates as templatesSchema } from "./recipe-schema.ts";
 
-const maxRecipeBytes = 1_000_000;
-const strength = z.number().min(-10).max(10);
-const localFile = z
-  .string()
-  .min(1)
-  .max(4096)
-  .refine((path) => !/^[a-z]+:\/\//i.test(path), { message: "expected a local file; a URL is not downloaded here" });
+export interface RecipeOptions {
+  readonly cwd: string;
+  /** Outputs begin here. */
+  readonly outDir: string;
+  /** For templates that do not say it themselves. */
+  readonly format?: OutputFormat | undefined;
+  readonly dtype?: OutputDtype | undefined;
+}
 
-const lora = z
-  .strictObject({
-    path: localFile,
-    scale: strength.default(1).meta({ description: "Strength on all parts." }),
-    unet: strength.optional(),
-    te: strength.optional().meta({ description: "Strength on the text encoders; default: scale." }),
-  })
-  .or(localFile.transform((path) => ({ path, scale: 1 })));
-
-const template = z.object({
-  name: z.string().min(1).max(200).optional(),
-  checkpoint: localFile,
-  loras: z.array(lora).max(100).default([]),
-  output: z.string().min(1).max(4096).optional().meta({ description: "Default: NAME.safetensors in the output folder." }),
-});
-
-/** templates.json: templates by name, or a list of them that have names, bare or under `templates`. Keys that merging does not use are left alone. */
-const recipe = z.record(z.string(), template).or(z.array(template));
-
-/** Reads a recipe; relative paths begin at its folder, outputs at `outDir`. Templates without LoRAs are nothing to merge and left out. */
-export function loadRecipe(path: string, { outDir }: { readonly outDir: string }): MergeRequest[] {
-  const text = read(path);
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, logLevel: "silent", uniqueKeys: true });
-  const [broken] = document.errors;
-  if (broken) throw invalid(path, broken.message.split("\n")[0] ?? "", { file: path, ...place(lines, broken.pos[0]) });
-  const value: unknown = document.toJS({ maxAliasCount: 100 });
-  const nested = typeof value === "object" && value !== null && "templates" in value;
-  const parsed = recipe.safeParse(nested ? value.templates : value);
+/**
+ * Reads templates.json, or the same as YAML; relative paths begin at its folder. Templates with nothing to merge are left out.
+ * Throws `merge.invalid-recipe` with every mistake and its place.
+ */
+export function loadRecipe(path: string, options: RecipeOptions): MergeTemplate[] {
+  const { tree, value } = readTree(path, options.cwd);
+  const nested: Path = tree.kind === "map" && tree.entries.has("templates") ? ["templates"] : [];
+  const parsed = templatesSchema.safeParse(nested.length > 0 ? (value as { templates: unknown }).templates : value);
+  const found: Diagnostic[] = [];
   if (!parsed.success) {
-    const mistakes = flatten(parsed.error.issues).map(({ path: at, message }): Diagnostic => {
-      const full = nested ? ["templates", ...at] : at;
-      const node = document.getIn(full, true) as { readonly range?: readonly [number, number, number] } | undefined;
-      const where = { file: path, path: full.join("."), ...(node?.range && place(lines, node.range[0])) };
-      return { code: "merge.invalid-recipe", message: `Cannot use recipe ${path}: ${message}.`, where };
-    });
-    const [first, ...others] = mistakes;
-    throw new FettleError("merge.invalid-recipe", first?.message ?? `Cannot use recipe ${path}.`, { ...(first?.where && { where: first.where }), others });
+    const issues = parsed.error.issues.map((issue): z.core.$ZodIssue => ({ ...issue, path: [...nested, ...issue.path] }));
+    found.push(...diagnose(unwrap(issues), { schema: templatesSchema, tree, value }));
   }
-  return toRequests(parsed.data, path, outDir);
+  found.push(...misspelt(tree, nested));
+  if (found.length > 0) throw asError(found);
+  const entries = parsed.success ? named(parsed.data) : [];
+  const from = dirname(isAbsolute(path) ? path : join(options.cwd, path));
+  const all = entries.map(([name, one]) => toTemplate(name, one, from, options));
+  refuseSameOutputs(all, tree, nested);
+  return all.filter((one) => !isPlain(one));
 }
 
-function toRequests(templates: z.output<typeof recipe>, path: string, outDir: string): MergeRequest[] {
-  const entries = Array.isArray(templates) ? templates.map((one, index) => [one.name ?? `template-${index + 1}`, one] as const) : Object.entries(templates);
-  const from = (folder: string, file: string) => (isAbsolute(file) ? file : join(folder, file));
-  const requests = entries.map(([name, one]) => ({
-    name,
-    base: from(dirname(path), one.checkpoint),
-    loras: one.loras.map(({ path: file, scale, ...parts }) => ({
-      path: from(dirname(path), file),
-      unet: ("unet" in parts ? parts.unet : undefined) ?? scale,
-      te: ("te" in parts ? parts.te : undefined) ?? scale,
-    })),
-    out: from(outDir, one.output ?? `${name.replaceAll(/[^\w.-]+/g, "-")}.safetensors`),
-  }));
-  const outputs = new Map<string, string>();
-  for (const { name, out } of requests) {
-    const other = outputs.get(out);
-    if (other !== undefined) throw invalid(path, `the templates "${other}" and "${name}" both write ${out}`, { file: path });
-    outputs.set(out, name);
-  }
-  return requests.filter(({ loras }) => loras.length > 0);
-}
-
-function read(path: string): string {
+function readTree(path: string, cwd: string): { tree: Tree; value: unknown } {
   try {
-    const text = readFileSync(path, "utf8");
-    if (text.length <= maxRecipeBytes) return text;
+    const source = readSourceFile(path, cwd);
+    const { tree, errors } = parseYaml(source);
+    if (errors.length > 0) throw asError(errors);
+    if (!tree) throw asError([{ code: "merge.invalid-recipe", message: "Cannot use config: it is empty.", where: { file: source.file } }]);
+    return { tree, value: toValue(tree) };
   } catch (error) {
-    throw new FettleError("merge.invalid-recipe", `Cannot read recipe ${path}: ${reasonOf(error)}.`, { hint: "Check the path.", cause: error });
+    if (!(error instanceof FettleError) || error.code === "merge.invalid-recipe") throw error;
+    const { code, message, where, hint } = error;
+    throw asError([{ code, message, ...(where && { where }), ...(code !== "config.not-found" && { hint }) }]);
   }
-  throw invalid(path, `it is larger than ${maxRecipeBytes} bytes`, { file: path });
 }
 
-const invalid = (path: string, reason: string, where: Where): FettleError =>
-  new FettleError("merge.invalid-recipe", `Cannot use recipe ${path}: ${reason}.`, { where });
-
-function place(lines: LineCounter, offset: number): { line: number; column: number } {
-  const { line, col } = lines.linePos(offset);
-  return { line, column: col };
-}
-
-/** zod reports a union as one issue; the mistake is in the branch that got furthest. */
-function flatten(issues: readonly z.core.$ZodIssue[]): { path: (string | number)[]; message: string }[] {
-  return issues.flatMap((issue) => {
-    const path = issue.path.filter((part) => typeof part !== "symbol");
-    if (issue.code !== "invalid_union") return [{ path, message: `${path.join(".") || "it"}: ${issue.message}` }];
-    const branches = issue.errors.map((branch) => flatten(branch)).filter((branch) => branch.length > 0);
-    const depth = (branch: { path: unknown[] }[]) => Math.max(...branch.map((one) => one.path.length));
-    const [best] = branches.toSorted((a, b) => depth(b) - depth(a));
-    return (best ?? []).map((one) => {
-      const full = [...path, ...one.path];
-      return { path: full, message: `${full.join(".")}: ${one.message.replace(/^.*?: /, "")}` };
-    });
+/** The configuration's own words for mistakes, about a recipe. */
+function asError(found: readonly Diagnostic[]): FettleError {
+  const [first, ...others] = found.map(
+    ({ message, ...rest }): Diagnostic => ({ ...rest, code: "merge.invalid-recipe", message: message.replace(/^Cannot (use|read) config/, "Cannot $1 recipe") }),
+  );
+  return new FettleError("merge.invalid-recipe", first?.message ?? "Cannot use recipe.", {
+    ...(first?.where && { where: first.where }),
+    ...(first?.hint && { hint: first.hint }),
+    others,
   });
+}
+
+/** A union's issue is about the whole: what one of its branches found deeper down says more. */
+function unwrap(issues: readonly z.core.$ZodIssue[]): z.core.$ZodIssue[] {
+  return issues.flatMap((issue) => {
+    if (issue.code !== "invalid_union") return [issue];
+    const deeper = issue.errors.filter((branch) => branch.some(({ path }) => path.length > 0)).toSorted((a, b) => depth(b) - depth(a));
+    const keys = issue.errors.find((branch) => branch.length > 0 && branch.every(({ code }) => code === "unrecognized_keys" || code === "custom"));
+    const best = deeper[0] ?? keys;
+    return best ? unwrap(best.map((one): z.core.$ZodIssue => ({ ...one, path: [...issue.path, ...one.path] }))) : [issue];
+  });
+}
+
+const depth = (branch: readonly z.core.$ZodIssue[]): number => Math.max(...branch.map(({ path }) => path.length));
+
+/** Keys of others are welcome (steps, prompts …), but one that is nearly ours would be a LoRA that is silently not merged. */
+function misspelt(tree: Tree, nested: Path): Diagnostic[] {
+  const root = treeAt(tree, nested).tree;
+  const templates = root.kind === "map" ? [...root.entries].map(([, { value }]) => value) : root.kind === "list" ? root.items : [];
+  return templates.flatMap((one) => {
+    if (one.kind !== "map") return [];
+    const loras = one.entries.get("loras")?.value;
+    const inner = loras?.kind === "list" ? loras.items.filter((lora): lora is MapTree => lora.kind === "map") : [];
+    return [...nearKeys(one, templateKeys), ...inner.flatMap((lora) => nearKeys(lora, loraKeys))];
+  });
+}
+
+function nearKeys(map: MapTree, known: readonly string[]): Diagnostic[] {
+  return [...map.entries].flatMap(([key, entry]): Diagnostic[] => {
+    const near = known.includes(key) || key.length < 4 ? undefined : suggest(key, known.filter((one) => !map.entries.has(one)));
+    if (!near) return [];
+    return [{ code: "merge.invalid-recipe", message: `Cannot use recipe: unknown key "${key}".`, hint: `Did you mean "${near}"?`, where: whereOf(entry.key) }];
+  });
+}
+
+function named(parsed: z.output<typeof templatesSchema>): (readonly [string, RecipeTemplate])[] {
+  if (!Array.isArray(parsed)) return Object.entries(parsed);
+  return parsed.map((one, index) => [one.name ?? `template-${index + 1}`, one]);
+}
+
+function toTemplate(name: string, one: RecipeTemplate, from: string, options: RecipeOptions): MergeTemplate {
+  const format = one.format ?? options.format ?? "single";
+  const fallback = `${name.replaceAll(/[^\w.-]+/g, "-").replace(/^\.+/, "")}${format === "single" ? ".safetensors" : ""}`;
+  const out = one.output ?? fallback;
+  const { baseWeight, variant, shardBytes, title } = one;
+  const own: Partial<MergeRequest> = {
+    ...(baseWeight !== undefined && { baseWeight }),
+    ...(variant !== undefined && { variant }),
+    ...(shardBytes !== undefined && { shardBytes }),
+    ...(title !== undefined && { title }),
+  };
+  return {
+    name,
+    ...own,
+    out: isAbsolute(out) ? out : join(options.outDir, out),
+    checkpoint: wantedModel(one.checkpoint.path, from, one.checkpoint.sha256),
+    loras: one.loras.map((lora) => ({ model: wantedModel(lora.path, from, "sha256" in lora ? lora.sha256 : undefined), ...strengthsOf(lora) })),
+    terms: one.add.map(({ path, weight, sha256 }) => ({ model: wantedModel(path, from, sha256), weight })),
+    ...(one.vae && { vae: wantedModel(one.vae.path, from, one.vae.sha256) }),
+    format,
+    dtype: one.dtype ?? options.dtype ?? "keep",
+  };
+}
+
+type Strengths = Partial<Pick<MergeTemplate["loras"][number], "unet" | "te" | "te1" | "te2" | "te3" | "blocks">> & { readonly scale: number };
+
+/** `scale` for whatever has no strength of its own. */
+export function strengthsOf({ scale, unet = scale, te = scale, te1, te2, te3, blocks }: Strengths): Omit<MergeTemplate["loras"][number], "model"> {
+  const each = { ...(te1 !== undefined && { te1 }), ...(te2 !== undefined && { te2 }), ...(te3 !== undefined && { te3 }) };
+  return { unet, te, ...each, ...(blocks && { blocks }) };
+}
+
+/** A source whose local path begins at `from`. Throws `model.bad-source`. */
+export function wantedModel(text: string, from: string, sha256?: string): WantedModel {
+  const source = parseModelSource(text);
+  if (source.kind === "bad") throw new FettleError("model.bad-source", `Cannot use "${text.slice(0, 200)}": ${source.reason}.`);
+  const placed = source.kind === "file" && !isAbsolute(source.path) ? { ...source, path: join(from, source.path) } : source;
+  return { source: placed, ...(sha256 && { sha256 }) };
+}
+
+function refuseSameOutputs(all: readonly MergeTemplate[], tree: Tree, nested: Path): void {
+  const seen = new Map<string, string>();
+  for (const [index, { name, out }] of all.entries()) {
+    const other = seen.get(out);
+    const root = treeAt(tree, nested).tree;
+    const at = treeAt(tree, [...nested, root.kind === "list" ? index : name]);
+    if (other !== undefined)
+      throw asError([{ code: "merge.invalid-recipe", message: `Cannot use recipe: the templates "${other}" and "${name}" both write ${out}.`, where: whereOf(at.key ?? at.tree.place) }]);
+    seen.set(out, name);
+  }
 }

@@ -13,6 +13,16 @@ def load(tensor: Tensor, shape: tuple[int, ...] | None = None) -> numpy.ndarray:
     return finite(tensor, decode(tensor.read(), tensor.dtype).reshape(tensor.shape if shape is None else shape))
 
 
+WHOLE_NUMBERS = {"I8": "i1", "U8": "u1", "I16": "<i2", "U16": "<u2", "I32": "<i4", "U32": "<u4", "I64": "<i8", "U64": "<u8"}
+
+
+def number(tensor: Tensor) -> float:
+    """A scalar of any dtype: some trainers store alpha as an integer."""
+    if tensor.dtype in WHOLE_NUMBERS:
+        return float(numpy.frombuffer(tensor.read(), WHOLE_NUMBERS[tensor.dtype])[0])
+    return float(decode(tensor.read(), tensor.dtype)[0])
+
+
 def load_matrix(tensor: Tensor) -> numpy.ndarray:
     """[rows, everything else]."""
     return load(tensor, (tensor.rows, tensor.columns))

@@ -9,7 +9,8 @@ from typing import Any
 
 from adapters import Adapter, build_adapters
 from aliases import key_of
-from halves import FLOATS, decode
+from factors import WHOLE_NUMBERS, number
+from halves import FLOATS
 from lora_names import IGNORED, PEFT_PREFIX, module_path, split_name
 from model import open_tensors
 from refusal import Refusal
@@ -73,7 +74,7 @@ def open_lora(path: str) -> Lora:
 
 def check_factors(name: str, factors: dict[str, Tensor], file: TensorFile) -> None:
     for factor, tensor in factors.items():
-        if factor == "on_input":
+        if factor == "on_input" or (factor == "alpha" and tensor.dtype in WHOLE_NUMBERS):
             continue
         if tensor.dtype not in FLOATS:
             raise Refusal(f"{file.path}: {tensor.name} is {tensor.dtype}, expected floating-point numbers", code="merge.invalid-input")
@@ -89,7 +90,7 @@ def scale_of(name: str, part: str, factors: dict[str, Tensor], file: TensorFile,
     if alpha is not None:
         if math.prod(alpha.shape) != 1:
             raise Refusal(f"{file.path}: the alpha of {name} is not one number", code="merge.invalid-input")
-        value = float(decode(alpha.read(), alpha.dtype)[0])
+        value = number(alpha)
     elif "oft_blocks" in factors:
         return 0.0
     else:
