@@ -9,7 +9,7 @@ import type { Snapshot, StampedEvent } from "../../src/control/protocol.ts";
 import { pause } from "../../src/util/pause.ts";
 import { createFacts } from "../doubles/facts.ts";
 
-const binary = fileURLToPath(new URL("../../dist/fettle", import.meta.url));
+export const binary = fileURLToPath(new URL("../../dist/fettle", import.meta.url));
 
 export interface Wish {
   /** The configuration, as JSON is YAML; folders and ports are added. */
@@ -17,6 +17,7 @@ export interface Wish {
   readonly args?: readonly string[];
   /** Of a former instance: its journal is taken up. */
   readonly stateDir?: string;
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 export interface JobReply {
@@ -50,14 +51,14 @@ export interface Fettle {
 }
 
 /** The compiled binary as the container's CMD, in folders of its own, on ports of its own. */
-export async function startFettle({ config, args = [], stateDir }: Wish): Promise<Fettle> {
+export async function startFettle({ config, args = [], stateDir, env: more = {} }: Wish): Promise<Fettle> {
   const dir = mkdtempSync(join(tmpdir(), "fettle-live-"));
   const state = stateDir ?? join(dir, "state");
   mkdirSync(state, { recursive: true });
   const file = join(dir, "fettle.yaml");
   const own = { log: { level: "debug", format: "plain" }, stateDir: state, logDir: join(dir, "log"), runtimeDir: join(dir, "run"), health: { enabled: false } };
   writeFileSync(file, JSON.stringify({ version: 1, ...own, ...config }));
-  const env = { ...process.env, FETTLE_HANDLER: "false", OMP_NUM_THREADS: process.env["OMP_NUM_THREADS"] ?? "1" };
+  const env = { ...process.env, FETTLE_HANDLER: "false", OMP_NUM_THREADS: process.env["OMP_NUM_THREADS"] ?? "1", ...more };
   const child = spawn(binary, ["start", "--config", file, ...args], { cwd: dir, env, stdio: ["ignore", "ignore", "pipe"] });
   return await follow(child, { dir, stateDir: state });
 }

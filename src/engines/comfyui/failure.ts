@@ -5,8 +5,9 @@ import type { Workflow } from "./workflow.ts";
 export type Failed = Extract<AttemptResult, { type: "failed" }>;
 
 /** What is ComfyUI's own; the texts of torch and CUDA stand in ../faults.ts for all kinds. */
-const damaged = /SafetensorError|PytorchStreamReader|invalid header|UnpicklingError|header is too large|MetadataIncompleteBuffer|incomplete metadata/i;
-const damagedHint = "The model file is damaged or only partly downloaded; fetch it again.";
+const damaged =
+  /SafetensorError|PytorchStreamReader|invalid header|UnpicklingError|header is too large|header too (small|large)|MetadataIncompleteBuffer|incomplete metadata/i;
+const damagedRemedy = "the model file is damaged or only partly downloaded, fetch it again";
 
 /** A node threw: `execution_error` of the history or the socket. */
 export function executionFailure(fields: Readonly<Record<string, unknown>>): Failed {
@@ -20,10 +21,10 @@ export function executionFailure(fields: Readonly<Record<string, unknown>>): Fai
   return {
     type: "failed",
     code: cause.code,
-    message: `Cannot run the workflow: ${where} failed: ${oneLine(said || type || "no reason was given")}.`,
+    message: `Cannot run the workflow: ${where} failed: ${oneLine(said || type || "no reason was given").replace(/\.$/, "")}${isDamaged ? ` (${damagedRemedy})` : ""}.`,
     retryable: cause.retryable,
     ...(cause.remedy && { remedy: cause.remedy }),
-    details: { node, class: className, error: type, ...(isDamaged && { hint: damagedHint }), traceback: tracebackOf(fields["traceback"]) },
+    details: { node, class: className, error: type, traceback: tracebackOf(fields["traceback"]) },
   };
 }
 

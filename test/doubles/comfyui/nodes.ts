@@ -37,7 +37,7 @@ export function nodeSpecs(checkpoints: readonly string[], files: readonly string
     KSampler: {
       required: {
         model: ["MODEL"],
-        seed: ["INT", { default: 0, min: 0, max: 0xffff_ffff_ffff_ffff, control_after_generate: true }],
+        seed: ["INT", { default: 0, min: 0, max: 2 ** 64, control_after_generate: true }],
         steps: ["INT", { default: 20, min: 1, max: 10_000 }],
         cfg: ["FLOAT", { default: 8, min: 0, max: 100 }],
         sampler_name: [samplers],
