@@ -78,7 +78,7 @@ export class Attempts {
   #acquire(): Promise<Held["slot"]> {
     const { lease, source } = this.#held;
     const { pool, stopping, deadline } = this.#parts;
-    return pool.acquire({ signal: AbortSignal.any([lease.signal, source.canRelease ? stopping : deadline, this.#deadline.signal]) });
+    return pool.acquire({ signal: AbortSignal.any([lease.signal, source.canRelease ? stopping : deadline, this.#deadline.signal]), by: source.name });
   }
 
   /** Journals and tells the attempt; gives its number. */

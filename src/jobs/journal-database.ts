@@ -84,7 +84,9 @@ function tryOpen(place: JournalPlace): DatabaseSync {
   const database = new DatabaseSync(place.databasePath);
   try {
     database.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA busy_timeout = 0;");
-    database.exec(`PRAGMA journal_mode = ${place.journalMode}; PRAGMA synchronous = FULL; PRAGMA cache_size = -512; PRAGMA journal_size_limit = 16777216;`);
+    database.exec(
+      `PRAGMA journal_mode = ${place.journalMode}; PRAGMA synchronous = FULL; PRAGMA cache_size = -512; PRAGMA secure_delete = FAST; PRAGMA journal_size_limit = 16777216;`,
+    );
     // The lock of EXCLUSIVE mode is taken by the first write and then kept.
     database.exec("BEGIN EXCLUSIVE; COMMIT;");
     const version = Number(database.prepare("PRAGMA user_version").get()?.["user_version"]);

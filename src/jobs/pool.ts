@@ -15,6 +15,8 @@ interface Member {
 }
 
 interface Waiter {
+  /** Whose job it is: a source's name. */
+  readonly by: string;
   give(slot: Slot): void;
 }
 
@@ -23,6 +25,9 @@ export class Pool {
   readonly #members = new Map<string, Member>();
   readonly #waiters = new Set<Waiter>();
   readonly #watchers = new Set<() => void>();
+  /** By source: the turn in which a waiting job of it got its slot last, and the last turn before it was told that a job could run. */
+  readonly #served = new Map<string, number>();
+  readonly #told = new Map<string, number>();
   #turn = 0;
 
   /** Not ready at first; readiness is somebody else's word (see readiness.ts). */
@@ -66,7 +71,7 @@ export class Pool {
   }
 
   /** Waits for a slot; undefined when the signal aborts first. */
-  acquire({ signal }: { signal: AbortSignal }): Promise<Slot | undefined> {
+  acquire({ signal, by = "" }: { signal: AbortSignal; by?: string }): Promise<Slot | undefined> {
     if (signal.aborted) return Promise.resolve(undefined);
     const now = this.tryAcquire();
     if (now) return Promise.resolve(now);
@@ -76,6 +81,7 @@ export class Pool {
         resolve(undefined);
       };
       const waiter: Waiter = {
+        by,
         give: (slot) => {
           this.#waiters.delete(waiter);
           signal.removeEventListener("abort", onAbort);
@@ -87,10 +93,14 @@ export class Pool {
     });
   }
 
-  /** Resolves when a job taken now could run at once, or when the signal aborts. */
-  async untilFree({ signal }: { signal: AbortSignal }): Promise<void> {
+  /**
+   * Resolves when a job taken now could run at once, or when the signal aborts. Also when a waiting job of somebody else (not `by`) got
+   * a slot since the last time: a source that always has jobs waiting would otherwise keep every other one out. What is taken then waits in line.
+   */
+  async untilFree({ signal, by = "" }: { signal: AbortSignal; by?: string }): Promise<void> {
     const isFree = () => this.#waiters.size === 0 && this.#best() !== undefined;
-    while (!signal.aborted && !isFree()) {
+    const wasPassedOver = () => [...this.#served].some(([other, turn]) => other !== by && turn > (this.#told.get(by) ?? 0));
+    while (!signal.aborted && !isFree() && !wasPassedOver()) {
       await new Promise<void>((resolve) => {
         const done = () => {
           this.#watchers.delete(done);
@@ -101,6 +111,7 @@ export class Pool {
         signal.addEventListener("abort", done, { once: true });
       });
     }
+    this.#told.set(by, this.#turn);
   }
 
   /** Calls `observer` after each change until the returned function is called. */
@@ -138,6 +149,7 @@ export class Pool {
       const slot = this.#take();
       if (!slot) break;
       waiter.give(slot);
+      this.#served.set(waiter.by, this.#turn);
     }
     for (const watcher of this.#watchers) watcher();
   }

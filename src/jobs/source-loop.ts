@@ -69,7 +69,7 @@ export class SourceLoop {
       const lease = await this.#source.lease({ signal: stopping, wanted: this.#source.concurrency - this.#running });
       return lease ?? (stopping.aborted ? undefined : null);
     }
-    await pool.untilFree({ signal: stopping });
+    await pool.untilFree({ signal: stopping, by: this.#source.name });
     if (stopping.aborted) return undefined;
     // An open request for a job is taken back when the last engine is gone: the job would only wait here.
     const gone = new AbortController();

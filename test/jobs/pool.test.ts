@@ -48,6 +48,22 @@ test("An engine that is not ready any more keeps its job but gets no other", asy
   await free;
 });
 
+test("Whoever asks when a job could run is not kept out by the waiting jobs of somebody else", async () => {
+  const pool = new Pool();
+  pool.add(createScriptedEngine("one", 1));
+  pool.setReady("one", true);
+  const first = pool.tryAcquire();
+  const waiting = [1, 2].map(() => pool.acquire({ signal: never, by: "http" }));
+  const asked = pool.untilFree({ signal: never, by: "runpod" });
+  let isOwn = true;
+  void pool.untilFree({ signal: never, by: "http" }).then(() => (isOwn = false));
+  first?.release();
+  (await waiting[0])?.release();
+  await asked;
+  assert.equal(isOwn, true);
+  (await waiting[1])?.release();
+});
+
 test("Equals take turns, and a larger engine gets as much more as it can take", () => {
   const pool = new Pool();
   for (const name of ["a", "b"]) pool.add(createScriptedEngine(name, 1));

@@ -46,7 +46,7 @@ export class HttpIntake {
     const job = { source: this.#parts.source, id: envelope.id ?? randomUUID(), receivedAt: Date.now() };
     try {
       const webhook = webhookOf(envelope.extra["webhook"], this.#parts.config.webhook);
-      const { row } = this.#parts.journal.accept(job, text, { isPromised: true, keepsInput: true, fingerprint, webhook });
+      const { row } = this.#parts.journal.accept(job, text, { isPromised: true, keepsInput: !bringsKeys(envelope), fingerprint, webhook });
       return await this.#enqueue(row);
     } catch (error) {
       return this.#notWritten(error);
@@ -112,4 +112,9 @@ export class HttpIntake {
     await this.#parts.journal.settled();
     return { type: "accepted", view: { id: row.id, status: "IN_QUEUE", retries: 0, ageMs: 0 } };
   }
+}
+
+/** Another one's keys are forgotten with the job's end, and with them the way to run it once more. */
+function bringsKeys({ extra }: Envelope & { type: "job" }): boolean {
+  return extra["s3Config"] !== undefined && extra["s3Config"] !== null;
 }
