@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import { duration } from "./schema/scalars.ts";
+import { duration, positiveDuration } from "./schema/scalars.ts";
 import type { Path } from "./tree.ts";
 
 /** The parts of zod's public definition objects that this file reads. */
@@ -100,7 +100,7 @@ function stepInto({ shape, valueType, element }: Definition, step: string): z.Zo
 }
 
 /** A description makes a new schema around the same definition. */
-const isDuration = (schema: z.ZodType): boolean => schema.def === duration.def;
+const isDuration = (schema: z.ZodType): boolean => schema.def === duration.def || schema.def === positiveDuration.def;
 
 /** Takes off defaults, optionals and pipes, and opens unions; of a discriminated union only the member that fits. */
 function expand(schema: z.ZodType, value: unknown): z.ZodType[] {

@@ -76,12 +76,9 @@ export const comfyuiEngine = z.strictObject({
   directory: word.default("/ComfyUI").meta({ description: "Its folder; main.py is run there." }),
   port: port.default(8188).meta({ description: "The TCP port it listens on; 0 lets the system choose." }),
   args: argv.default([]).meta({ description: "Arguments after --listen and --port; a layer's list replaces the one below." }),
-  preview: z
-    .enum(["none", "auto", "latent2rgb", "taesd"])
-    .optional()
-    .meta({
-      description: "Pictures of each step (--preview-method), for jobs that somebody watches. Unless given, as ComfyUI does it: newer ones when asked.",
-    }),
+  preview: z.enum(["none", "auto", "latent2rgb", "taesd"]).optional().meta({
+    description: "Pictures of each step (--preview-method), for jobs that somebody watches. Unless given, as ComfyUI does it: newer ones when asked.",
+  }),
   models: word
     .optional()
     .meta({ description: "A folder of models besides its own, such as a volume's; it comes first. Every kind of ComfyUI's is looked for there." }),

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { duration, flag, integer, sizeBytes, word } from "./scalars.ts";
+import { flag, integer, positiveDuration, sizeBytes, word } from "./scalars.ts";
 
 const host = word.regex(/^(?:\*\.)?[^\s/@*]+$/, "expected a host name, an address or *.example.com");
 
@@ -10,10 +10,7 @@ export const jobInputs = z
     maxBytes: sizeBytes.default(32_000_000).meta({ description: "The largest file fetched; all files of a job together: jobs.maxInput." }),
     maxFiles: integer(0, 1000).default(16).meta({ description: "So many files may one job name." }),
     maxPixels: integer(1, 1_000_000_000).default(67_108_864).meta({ description: "The largest image a job may bring, width times height." }),
-    timeout: duration
-      .refine((ms) => ms > 0, "expected a duration of at least 1ms")
-      .default(30_000)
-      .meta({ description: "The longest time for one file, redirects included." }),
+    timeout: positiveDuration.default(30_000).meta({ description: "The longest time for one file, redirects included." }),
     allowPrivate: flag
       .default(false)
       .meta({ description: "Whether URLs may lead to addresses that are not public: this machine, its network, a cloud's metadata." }),

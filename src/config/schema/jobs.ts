@@ -25,7 +25,7 @@ export const jobs = z
       .meta({ description: "What an all-black image does to its job; retry: once more with the VAE in float32 (the bundled engine can), then fail." }),
     batching: z
       .strictObject({
-        enabled: flag.default(false),
+        enabled: flag.default(false).meta({ description: "true: gather jobs." }),
         maxSize: integer(2, 64).default(4).meta({ description: "Jobs of one call. The sources' concurrency must let as many in." }),
         maxWait: duration.default(50).meta({ description: "The first of them waits for others at most so long." }),
       })
@@ -33,9 +33,9 @@ export const jobs = z
       .meta({ description: "Jobs that differ in prompt, negative prompt and seed alone share one call; only the bundled diffusers engine can." }),
     responseCache: z
       .strictObject({
-        enabled: flag.default(false),
+        enabled: flag.default(false).meta({ description: "true: keep answers." }),
         maxSize: sizeBytes.default(1_000_000_000).meta({ description: "All kept answers together." }),
-        maxEntries: integer(1, 1_000_000).default(1000),
+        maxEntries: integer(1, 1_000_000).default(1000).meta({ description: "So many answers are kept; the oldest go first." }),
       })
       .prefault({})
       .meta({ description: "Identical jobs with a seed are answered from `stateDir` instead of the engine." }),

@@ -51,9 +51,9 @@ const files = z
   });
 
 function isPlainUrl(endpoint: string): boolean {
-  const text = /^[a-z][a-z0-9+.-]*:\/\//i.test(endpoint) ? endpoint : `https://${endpoint}`;
-  if (!URL.canParse(text)) return false;
-  const url = new URL(text);
+  const address = /^[a-z][a-z0-9+.-]*:\/\//i.test(endpoint) ? endpoint : `https://${endpoint}`;
+  if (!URL.canParse(address)) return false;
+  const url = new URL(address);
   return /^https?:$/.test(url.protocol) && !url.username && !url.password && !url.search && !url.hash;
 }
 

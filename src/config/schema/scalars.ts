@@ -18,6 +18,9 @@ export const duration = z
   })
   .meta({ description: "A duration with its unit: 200ms, 2s, 10m, 1h." });
 
+/** The same where no time at all would make no sense. */
+export const positiveDuration = duration.refine((ms) => ms > 0, "expected a duration of at least 1ms");
+
 const flagWords = ["true", "false", "1", "0", "yes", "no", "on", "off", ""] as const;
 
 /** true or false; as text (`yes`, `on`, `1` …) because `${NAME}` always brings text. The empty text is false. */
