@@ -15,13 +15,15 @@ export const latency: Row<SideName> = {
       const { platform, worker } = session;
       samples.add("startToTakeMs", side, session.startToTakeMs);
       await warmUp(platform);
-      await pause(2000);
+      await pause(3000);
       samples.add("idlePssMib", side, treePssMib(worker.pid));
       if (round === 0)
         samples.processes.push(...pssByProcess(worker.pid).map(({ command, pssMib }) => ({ column: side, command: command.slice(0, 80), pssMib })));
       if (strangersSharing(worker.pid) > 0) samples.notes.add(`${side}: other processes ran the same program meanwhile, so its PSS reads lower than it is`);
       await idleJobs(session.platform, bench, side);
       await runBacklog(session, bench, side, 1);
+      await pause(1000);
+      samples.add("usedPssMib", side, treePssMib(worker.pid));
     });
   },
 };
