@@ -1,0 +1,167 @@
+"""Beside diffusers and PEFT themselves: adapters are made and filled by PEFT, saved by diffusers, merged by the helper; the weights must be those
+that PEFT's own merge gives, and the merged directory must draw the image that the runtime LoRA draws."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from typing import Any, ClassVar
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import numpy as np
+import pytest
+import torch
+from helper_run import ENGINE, merge
+from safetensors.torch import load_file
+
+pytest.importorskip("peft", reason="peft is not installed")
+pytest.importorskip("diffusers", reason="diffusers is not installed")
+
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline  # noqa: E402
+from diffusers.training_utils import _collate_lora_metadata  # noqa: E402
+from peft import LoraConfig, get_peft_model_state_dict  # noqa: E402
+from peft.tuners.lora import LoraLayer  # noqa: E402
+
+UNET = ["to_q", "to_k", "to_v", "to_out.0", "proj_in", "ff.net.0.proj", "ff.net.2", "conv1", "conv2", "conv_shortcut", "time_emb_proj", "conv_in"]
+TEXT = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
+PIPELINES = {"sdxl": StableDiffusionXLPipeline, "sd15": StableDiffusionPipeline}
+
+
+class Folder(unittest.TestCase):
+    folder: ClassVar[Path]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        torch.set_num_threads(1)
+        cls.temporary = tempfile.TemporaryDirectory(prefix="fettle-folder-")
+        cls.folder = Path(cls.temporary.name)
+        for kind in PIPELINES:
+            made = [sys.executable, str(ENGINE / "tiny_model.py"), str(cls.folder / kind), "--kind", kind, "--single-file", str(cls.folder / f"{kind}.safetensors")]
+            subprocess.run(made, check=True, capture_output=True)
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.temporary.cleanup()
+
+    def load(self, kind: str, place: Path, variant: str | None = "fp16") -> Any:
+        more = {"add_watermarker": False} if kind == "sdxl" else {"safety_checker": None, "requires_safety_checker": False}
+        pipe = PIPELINES[kind].from_pretrained(place, variant=variant, dtype=torch.float32, local_files_only=True, **more)
+        pipe.set_progress_bar_config(disable=True)
+        return pipe
+
+    @staticmethod
+    def parts(pipe: Any) -> dict[str, Any]:
+        return {name: getattr(pipe, name) for name in ("unet", "text_encoder", "text_encoder_2") if getattr(pipe, name, None) is not None}
+
+    def adapt(self, kind: str, name: str, *, dora: bool = False) -> tuple[Path, dict[str, torch.Tensor]]:
+        """(the LoRA as diffusers saves it, {component/name: the weight after PEFT's own merge})."""
+        pipe = self.load(kind, self.folder / kind)
+        layers: dict[str, Any] = {}
+        adapters: dict[str, Any] = {}
+        for number, (part, model) in enumerate(self.parts(pipe).items()):
+            targets = UNET if part == "unet" else TEXT
+            model.add_adapter(LoraConfig(r=4, lora_alpha=2 + number, target_modules=targets, use_dora=dora, init_lora_weights=False), adapter_name="default")
+            with torch.no_grad():
+                for key, value in model.named_parameters():
+                    if "magnitude" in key:
+                        value.mul_(1 + 0.1 * torch.rand_like(value))
+                    elif "lora_" in key:
+                        value.copy_(torch.randn_like(value) * 0.1)
+            layers[part] = get_peft_model_state_dict(model, adapter_name="default")
+            adapters[part] = model
+        place = self.folder / f"{kind}-{name}"
+        metadata = _collate_lora_metadata(adapters)
+        texts = {f"{part}_lora_layers": layers[part] for part in layers if part != "unet"}
+        PIPELINES[kind].save_lora_weights(place, unet_lora_layers=layers["unet"], **texts, **metadata)
+        wanted: dict[str, torch.Tensor] = {}
+        for part, model in self.parts(pipe).items():
+            for path, layer in model.named_modules():
+                if isinstance(layer, LoraLayer):
+                    layer.merge()  # type: ignore[attr-defined]
+                    full = path if part != "text_encoder" or path.startswith("text_model.") else f"text_model.{path}"
+                    wanted[f"{part}/{full}.weight"] = layer.get_base_layer().weight.detach().clone()
+        return place / "pytorch_lora_weights.safetensors", wanted
+
+    def draw(self, kind: str, pipe: Any) -> np.ndarray:
+        random = torch.Generator().manual_seed(3)
+        ended = pipe("a red fox on a hill", num_inference_steps=4, width=64, height=64, generator=random, output_type="np", guidance_scale=4.5)
+        return ended.images[0]
+
+    def merged_weights(self, place: Path) -> dict[str, torch.Tensor]:
+        return {f"{file.parent.name}/{key}": value for file in place.glob("*/*.safetensors") for key, value in load_file(file).items()}
+
+    def test_weights_are_those_that_peft_merges(self) -> None:
+        for kind in PIPELINES:
+            for dora in (False, True):
+                with self.subTest(kind=kind, dora=dora):
+                    lora, wanted = self.adapt(kind, f"weights-{dora}", dora=dora)
+                    out = self.folder / f"{kind}-weights-{dora}-merged"
+                    merge({"base": str(self.folder / f"{kind}.safetensors"), "loras": [{"path": str(lora)}], "out": str(out), "format": "diffusers", "dtype": "fp16"})
+                    merged = self.merged_weights(out)
+                    self.assertGreater(len(wanted), 100)
+                    for name, weight in wanted.items():
+                        torch.testing.assert_close(merged[name].float(), weight, rtol=2**-10.5, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
+
+    def test_merged_directory_draws_what_the_runtime_lora_draws(self) -> None:
+        for kind in PIPELINES:
+            for base in (self.folder / kind, self.folder / f"{kind}.safetensors"):
+                with self.subTest(kind=kind, base=base.name):
+                    lora, _ = self.adapt(kind, "image")
+                    pipe = self.load(kind, self.folder / kind)
+                    plain = self.draw(kind, pipe)
+                    pipe.load_lora_weights(lora, adapter_name="made")
+                    pipe.set_adapters(["made"], [0.8])
+                    runtime = self.draw(kind, pipe)
+                    self.assertGreater(np.abs(runtime - plain).max(), 0.05, "the LoRA changed no image")
+                    for dtype, variant, tolerance in (("fp32", None, 2e-3), ("fp16", "fp16", 3e-2)):
+                        out = self.folder / f"{kind}-{base.suffix[1:]}-{dtype}"
+                        request = {"base": str(base), "loras": [{"path": str(lora), "unet": 0.8, "te": 0.8}], "out": str(out), "dtype": dtype}
+                        merge({**request, "format": "diffusers", "variant": variant, "verify": True})
+                        image = self.draw(kind, self.load(kind, out, variant))
+                        self.assertLess(np.abs(image - runtime).max(), tolerance)
+
+    def test_shards_and_another_vae(self) -> None:
+        base, out = self.folder / "sdxl.safetensors", self.folder / "shards"
+        lora, _ = self.adapt("sdxl", "shards")
+        other = self.folder / "other"
+        subprocess.run([sys.executable, str(ENGINE / "tiny_model.py"), str(other), "--seed", "9", "--single-file", str(other) + ".safetensors"], check=True, capture_output=True)
+        vae = other / "vae/diffusion_pytorch_model.fp16.safetensors"
+        merge({
+            "base": str(base), "loras": [{"path": str(lora)}], "out": str(out), "format": "diffusers", "dtype": "fp16", "shardBytes": 300_000, "vae": str(vae),
+        })  # fmt: skip
+        self.assertGreater(len(list((out / "unet").glob("*-of-*.safetensors"))), 2)
+        self.assertTrue((out / "unet/diffusion_pytorch_model.safetensors.index.fp16.json").is_file())
+        pipe = self.load("sdxl", out)
+        theirs = load_file(vae)
+        for name, value in pipe.vae.state_dict().items():
+            self.assertTrue(torch.equal(value, theirs[name].float()), name)
+        # The same VAE in LDM's names, put into a single file.
+        single = self.folder / "vae-swapped.safetensors"
+        merge({"base": str(base), "loras": [{"path": str(lora)}], "out": str(single), "vae": f"{other}.safetensors"})
+        swapped, source = load_file(single), load_file(f"{other}.safetensors")
+        for name in source:
+            if name.startswith("first_stage_model."):
+                self.assertTrue(torch.equal(swapped[name], source[name]), name)
+        self.draw("sdxl", pipe)
+
+    def test_merged_single_file_loads_with_from_single_file(self) -> None:
+        for kind, pipeline in PIPELINES.items():
+            with self.subTest(kind):
+                lora, wanted = self.adapt(kind, "single")
+                out = self.folder / f"{kind}-merged.safetensors"
+                merge({"base": str(self.folder / f"{kind}.safetensors"), "loras": [{"path": str(lora)}], "out": str(out)})
+                more = {"add_watermarker": False} if kind == "sdxl" else {"safety_checker": None}
+                pipe = pipeline.from_single_file(str(out), config=str(self.folder / kind), local_files_only=True, dtype=torch.float32, **more)
+                weights = {f"{part}/{name}": value for part, model in self.parts(pipe).items() for name, value in model.state_dict().items()}
+                for name, weight in wanted.items():
+                    found = weights.get(name, weights.get(name.replace("text_model.", "", 1)))
+                    torch.testing.assert_close(found.float(), weight, rtol=2**-10.5, atol=1e-6)
+
+
+if __name__ == "__main__":
+    unittest.main()
