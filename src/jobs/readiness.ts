@@ -4,6 +4,7 @@ import type { FettleEvent, StampedEvent } from "../events/event.ts";
 import type { Log } from "../log/log.ts";
 import type { PlannedEngine } from "../plan/plan.ts";
 import { pause } from "../util/pause.ts";
+import { showUrl } from "../util/show-url.ts";
 import type { Pool } from "./pool.ts";
 
 interface Member {
@@ -172,7 +173,7 @@ export class Readiness {
         this.restart(engine.name, { life: member.life, cause: `it did not answer for ${Math.round(this.#parts.unreactiveMs / 1000)} s` });
         break;
       }
-      if (logEvery > 0 && tries % logEvery === 0) this.#parts.log.info(`Engine ${engine.name} at ${planned.url} is not ready after ${tries} tries.`);
+      if (logEvery > 0 && tries % logEvery === 0) this.#parts.log.info(`Engine ${engine.name} at ${showUrl(planned.url)} is not ready after ${tries} tries.`);
       await pause(periodMs, { signal: this.#parts.signal });
     }
     member.asking = false;

@@ -1,6 +1,7 @@
 import type { Complaint, EngineStatus, PhaseStatus, ServiceStatus, Snapshot, TimelineStage } from "../control/protocol.ts";
 import type { StampedEvent } from "../events/event.ts";
 import type { Plan, PlannedPhase, Service } from "../plan/plan.ts";
+import { showUrl } from "../util/show-url.ts";
 import { version } from "../version.ts";
 import { describeEnding } from "./service-state.ts";
 
@@ -85,7 +86,7 @@ export function createStatus(first: Plan): Status {
         engines: plan.engines.map(({ name, kind, url, service }): EngineStatus => ({
           name,
           kind,
-          url,
+          url: showUrl(url),
           ready: service === undefined || services.get(service)?.shown.state === "ready",
         })),
         ...(phases.size > 0 && { phases: [...phases.values()] }),

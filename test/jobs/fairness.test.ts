@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { startRunpodPlatform } from "../doubles/runpod-platform.ts";
 import { ask } from "../server/http-rig.ts";
-import { createScriptedEngine } from "./scripted-engine.ts";
+import { createScriptedEngine, doneWith } from "./scripted-engine.ts";
 import { httpConfig, limit, runpodConfig, startRig } from "./worker-rig.ts";
 
 test("a long queue over HTTP does not keep RunPod's jobs from the engine that they share", { timeout: 30_000 }, async () => {
@@ -10,13 +10,13 @@ test("a long queue over HTTP does not keep RunPod's jobs from the engine that th
   const engine = createScriptedEngine();
   const begin = Promise.withResolvers<void>();
   // After three jobs of HTTP in a row the engine is busy until RunPod's next job has been taken: that must happen.
-  engine.script = async ({ jobId }) => {
+  engine.script = async (attempt) => {
     await begin.promise;
-    const names = engine.attempts.map((attempt) => attempt.jobId);
+    const names = engine.attempts.map(({ jobId }) => jobId);
     const next = names.filter((name) => name.startsWith("r")).length;
-    if (jobId.startsWith("h") && next < 5 && names.length > 3 && names.slice(-3).every((name) => name.startsWith("h")))
+    if (attempt.jobId.startsWith("h") && next < 5 && names.length > 3 && names.slice(-3).every((name) => name.startsWith("h")))
       await platform.waitForHandout(`r${next}`, limit());
-    return undefined;
+    return doneWith(attempt, "{}");
   };
   await using rig = await startRig(engine, { sources: { http: httpConfig(), runpod: runpodConfig(platform.env()) } });
   const url = await rig.untilListening();

@@ -11,6 +11,17 @@ export class Exposition {
     for (const [labels, value] of samples) this.#line(name, labels, value);
   }
 
+  /** Sum and count without quantiles: their quotient is the mean. */
+  summary(name: string, help: string, sums: Iterable<readonly [Readonly<Record<string, string>>, { readonly sum: number; readonly count: number }]>): void {
+    let begun = false;
+    for (const [labels, { sum, count }] of sums) {
+      if (!begun) this.#head(name, "summary", help);
+      begun = true;
+      this.#line(`${name}_sum`, labels, sum);
+      this.#line(`${name}_count`, labels, count);
+    }
+  }
+
   histogram(name: string, help: string, histograms: Iterable<readonly [Readonly<Record<string, string>>, Histogram]>): void {
     let begun = false;
     for (const [labels, { bounds, counts, sum, count }] of histograms) {

@@ -61,18 +61,7 @@ export function createJobMetrics(): JobMetrics {
       out.histogram("fettle_job_seconds", "End to end: from a job's receipt until its result was sent.", total);
       out.histogram("fettle_job_engine_seconds", "On the engine: the last attempt of a job.", engine);
       out.histogram("fettle_job_queue_seconds", "From a job's receipt until its first attempt began.", queue);
-      out.family(
-        "fettle_job_point_seconds_sum",
-        "counter",
-        "Seconds from a job's receipt until it reached the point, all jobs that were sent together.",
-        [...points].map(([labels, { sum }]) => [labels, sum]),
-      );
-      out.family(
-        "fettle_job_point_seconds_count",
-        "counter",
-        "Sent jobs that reached the point.",
-        [...points].map(([labels, { count }]) => [labels, count]),
-      );
+      out.summary("fettle_job_point_seconds", "From a job's receipt until it reached the point; jobs that were sent.", points);
       out.family("fettle_jobs_total", "counter", "Jobs that ended, by source, status and error code.", ended.samples);
       out.family("fettle_jobs_recovered_total", "counter", "Jobs of a former life of the worker that were taken up again.", recovered.samples);
       out.family("fettle_job_attempts_total", "counter", "Attempts, by engine.", attempts.samples);
