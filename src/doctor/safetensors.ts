@@ -1,6 +1,6 @@
 import type { FileHandle } from "node:fs/promises";
 import { open, stat } from "node:fs/promises";
-import { formatBytes } from "./sizes.ts";
+import { formatBytes } from "../util/bytes.ts";
 
 export type WeightsAnswer =
   | { readonly type: "sane"; readonly sizeBytes: number }

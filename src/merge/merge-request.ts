@@ -171,6 +171,10 @@ export interface MergeReport {
   readonly coverage: readonly Coverage[];
   /** True: an output of this very recipe was there, nothing was done. */
   readonly upToDate?: boolean;
+  /** Of a dry run. */
+  readonly estimateMs?: number;
+  /** A dry run fetches nothing: these are missing, and what they would change is not known yet. */
+  readonly toFetch?: readonly { readonly source: string; readonly sizeBytes: number }[];
   /** What `--verify` looked at after the merge. */
   readonly verified?: Readonly<Record<string, unknown>>;
 }

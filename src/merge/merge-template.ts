@@ -40,7 +40,12 @@ export function recipeId(template: MergeTemplate): string {
     loras: loras.map(({ model, ...strengths }) => ({ ...strengths, model: inputId(model) })),
     terms: terms.map(({ model, weight }) => ({ weight, model: inputId(model) })),
     vae: vae && inputId(vae),
-    ...{ baseWeight, format, dtype, variant, shardBytes, title },
+    baseWeight,
+    format,
+    dtype,
+    variant,
+    shardBytes,
+    title,
   };
   return createHash("sha256").update(canonicalJson(value)).digest("hex");
 }

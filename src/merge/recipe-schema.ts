@@ -66,29 +66,36 @@ const lora = z
     ],
     { error: `${sourceText}, or keys with values` },
   )
-  .transform((value) => (typeof value === "string" ? { path: value, scale: 1 } : value));
+  .transform((value) => (typeof value === "string" ? { path: value, scale: 1 } : value))
+  .meta({ id: "lora" });
 
 export const formats = ["single", "diffusers"] as const;
 export const dtypes = ["keep", "fp16", "bf16", "fp32", "fp8_e4m3fn", "fp8_e5m2"] as const;
 
-export const template = z.looseObject({
-  name: z.string().min(1).max(200).optional(),
-  checkpoint: model.meta({ description: "The base: a checkpoint file, or a diffusers folder on this machine." }),
-  loras: z.array(lora, { error: "expected a list of LoRAs" }).max(100).default([]),
-  add: z
-    .array(z.strictObject({ path: modelSource, weight: strength, sha256: sha256.optional() }))
-    .max(20)
-    .default([])
-    .meta({ description: "Other checkpoints, added with these weights: base · baseWeight + Σ weight · checkpoint." }),
-  baseWeight: strength.optional().meta({ description: "Of the checkpoint in such a sum; default 1." }),
-  vae: model.optional().meta({ description: "A VAE that takes the place of the checkpoint's own, such as the fp16-fix one." }),
-  output: z.string().min(1).max(4096).optional().meta({ description: "Default: NAME.safetensors, or the folder NAME, in the output folder." }),
-  format: z.enum(formats).optional().meta({ description: "single: one file in the checkpoint's layout (default). diffusers: a folder for from_pretrained." }),
-  dtype: z.enum(dtypes).optional().meta({ description: "Default keep: every tensor's own." }),
-  variant: z.string().regex(/^[\w-]{1,20}$/, { error: "expected a word such as fp16" }).optional().meta({ description: "In a folder's file names; default: fp16 when dtype is fp16." }),
-  shardBytes: z.number().int().min(1_000_000).optional().meta({ description: "A folder's component is cut into files of this size; default 10 GB." }),
-  title: z.string().min(1).max(200).optional().meta({ description: "modelspec.title of the output; default: the inputs' names." }),
-});
+export const template = z
+  .looseObject({
+    name: z.string().min(1).max(200).optional(),
+    checkpoint: model.meta({ description: "The base: a checkpoint file, or a diffusers folder on this machine." }),
+    loras: z.array(lora, { error: "expected a list of LoRAs" }).max(100).default([]),
+    add: z
+      .array(z.strictObject({ path: modelSource, weight: strength, sha256: sha256.optional() }))
+      .max(20)
+      .default([])
+      .meta({ description: "Other checkpoints, added with these weights: base · baseWeight + Σ weight · checkpoint." }),
+    baseWeight: strength.optional().meta({ description: "Of the checkpoint in such a sum; default 1." }),
+    vae: model.optional().meta({ description: "A VAE that takes the place of the checkpoint's own, such as the fp16-fix one." }),
+    output: z.string().min(1).max(4096).optional().meta({ description: "Default: NAME.safetensors, or the folder NAME, in the output folder." }),
+    format: z.enum(formats).optional().meta({ description: "single: one file in the checkpoint's layout (default). diffusers: a folder for from_pretrained." }),
+    dtype: z.enum(dtypes).optional().meta({ description: "Default keep: every tensor's own." }),
+    variant: z
+      .string()
+      .regex(/^[\w-]{1,20}$/, { error: "expected a word such as fp16" })
+      .optional()
+      .meta({ description: "In a folder's file names; default: fp16 when dtype is fp16." }),
+    shardBytes: z.number().int().min(1_000_000).optional().meta({ description: "A folder's component is cut into files of this size; default 10 GB." }),
+    title: z.string().min(1).max(200).optional().meta({ description: "modelspec.title of the output; default: the inputs' names." }),
+  })
+  .meta({ id: "template" });
 export type RecipeTemplate = z.output<typeof template>;
 
 /** templates.json: templates by name, or a list of them that have names, bare or under `templates`. Keys that merging does not use are left alone. */

@@ -8,8 +8,8 @@ import { type Diagnostic, FettleError } from "../errors/fettle-error.ts";
 import type { WantedModel } from "../models/fetch-model.ts";
 import { parseModelSource } from "../models/model-source.ts";
 import { suggest } from "../util/suggest.ts";
-import type { MergeRequest, OutputDtype, OutputFormat } from "./merge-request.ts";
-import { isPlain, type MergeTemplate } from "./merge-template.ts";
+import type { OutputDtype, OutputFormat } from "./merge-request.ts";
+import { isPlain, type MergeTemplate, type TemplateLora } from "./merge-template.ts";
 import { loraKeys, type RecipeTemplate, templateKeys, templates as templatesSchema } from "./recipe-schema.ts";
 
 export interface RecipeOptions {
@@ -19,6 +19,8 @@ export interface RecipeOptions {
   /** For templates that do not say it themselves. */
   readonly format?: OutputFormat | undefined;
   readonly dtype?: OutputDtype | undefined;
+  /** Also those with nothing to merge. */
+  readonly plain?: boolean;
 }
 
 /**
@@ -40,7 +42,7 @@ export function loadRecipe(path: string, options: RecipeOptions): MergeTemplate[
   const from = dirname(isAbsolute(path) ? path : join(options.cwd, path));
   const all = entries.map(([name, one]) => toTemplate(name, one, from, options));
   refuseSameOutputs(all, tree, nested);
-  return all.filter((one) => !isPlain(one));
+  return options.plain ? all : all.filter((one) => !isPlain(one));
 }
 
 function readTree(path: string, cwd: string): { tree: Tree; value: unknown } {
@@ -59,9 +61,11 @@ function readTree(path: string, cwd: string): { tree: Tree; value: unknown } {
 
 /** The configuration's own words for mistakes, about a recipe. */
 function asError(found: readonly Diagnostic[]): FettleError {
-  const [first, ...others] = found.map(
-    ({ message, ...rest }): Diagnostic => ({ ...rest, code: "merge.invalid-recipe", message: message.replace(/^Cannot (use|read) config/, "Cannot $1 recipe") }),
-  );
+  const [first, ...others] = found.map(({ message, ...rest }): Diagnostic => ({
+    ...rest,
+    code: "merge.invalid-recipe",
+    message: message.replace(/^Cannot (use|read) config/, "Cannot $1 recipe"),
+  }));
   return new FettleError("merge.invalid-recipe", first?.message ?? "Cannot use recipe.", {
     ...(first?.where && { where: first.where }),
     ...(first?.hint && { hint: first.hint }),
@@ -96,7 +100,13 @@ function misspelt(tree: Tree, nested: Path): Diagnostic[] {
 
 function nearKeys(map: MapTree, known: readonly string[]): Diagnostic[] {
   return [...map.entries].flatMap(([key, entry]): Diagnostic[] => {
-    const near = known.includes(key) || key.length < 4 ? undefined : suggest(key, known.filter((one) => !map.entries.has(one)));
+    const near =
+      known.includes(key) || key.length < 4
+        ? undefined
+        : suggest(
+            key,
+            known.filter((one) => !map.entries.has(one)),
+          );
     if (!near) return [];
     return [{ code: "merge.invalid-recipe", message: `Cannot use recipe: unknown key "${key}".`, hint: `Did you mean "${near}"?`, where: whereOf(entry.key) }];
   });
@@ -112,7 +122,7 @@ function toTemplate(name: string, one: RecipeTemplate, from: string, options: Re
   const fallback = `${name.replaceAll(/[^\w.-]+/g, "-").replace(/^\.+/, "")}${format === "single" ? ".safetensors" : ""}`;
   const out = one.output ?? fallback;
   const { baseWeight, variant, shardBytes, title } = one;
-  const own: Partial<MergeRequest> = {
+  const own = {
     ...(baseWeight !== undefined && { baseWeight }),
     ...(variant !== undefined && { variant }),
     ...(shardBytes !== undefined && { shardBytes }),
@@ -131,10 +141,11 @@ function toTemplate(name: string, one: RecipeTemplate, from: string, options: Re
   };
 }
 
-type Strengths = Partial<Pick<MergeTemplate["loras"][number], "unet" | "te" | "te1" | "te2" | "te3" | "blocks">> & { readonly scale: number };
+type Parts = Pick<TemplateLora, "unet" | "te" | "te1" | "te2" | "te3" | "blocks">;
+export type Strengths = { readonly [Key in keyof Parts]?: Parts[Key] | undefined } & { readonly scale: number };
 
 /** `scale` for whatever has no strength of its own. */
-export function strengthsOf({ scale, unet = scale, te = scale, te1, te2, te3, blocks }: Strengths): Omit<MergeTemplate["loras"][number], "model"> {
+export function strengthsOf({ scale, unet = scale, te = scale, te1, te2, te3, blocks }: Strengths): Parts {
   const each = { ...(te1 !== undefined && { te1 }), ...(te2 !== undefined && { te2 }), ...(te3 !== undefined && { te3 }) };
   return { unet, te, ...each, ...(blocks && { blocks }) };
 }
@@ -154,7 +165,13 @@ function refuseSameOutputs(all: readonly MergeTemplate[], tree: Tree, nested: Pa
     const root = treeAt(tree, nested).tree;
     const at = treeAt(tree, [...nested, root.kind === "list" ? index : name]);
     if (other !== undefined)
-      throw asError([{ code: "merge.invalid-recipe", message: `Cannot use recipe: the templates "${other}" and "${name}" both write ${out}.`, where: whereOf(at.key ?? at.tree.place) }]);
+      throw asError([
+        {
+          code: "merge.invalid-recipe",
+          message: `Cannot use recipe: the templates "${other}" and "${name}" both write ${out}.`,
+          where: whereOf(at.key ?? at.tree.place),
+        },
+      ]);
     seen.set(out, name);
   }
 }

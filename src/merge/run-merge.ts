@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { FettleError, reasonOf } from "../errors/fettle-error.ts";
+import { isSecretName } from "../log/mask.ts";
 import { spawnChild } from "../supervise/child.ts";
 import { tell } from "../supervise/end-family.ts";
 import { LineSplitter } from "../supervise/line-splitter.ts";
@@ -14,6 +15,8 @@ export interface RunMergeOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly dryRun: boolean;
   readonly allowUnmatched: boolean;
+  /** Write even when the same request's output is there. */
+  readonly force: boolean;
   /** Look for NaN and Inf, and compute some tensors again, when it is written. */
   readonly verify: boolean;
   /** Threads that compute; memory grows by some MB for each. */
@@ -26,8 +29,8 @@ export interface RunMergeOptions {
 /** Does one merge; the output appears whole or not at all. Throws `merge.failed` with the helper's reason. */
 export async function runMerge(request: MergeRequest, options: RunMergeOptions): Promise<MergeReport> {
   const helper = unpackHelper(options.assetRoot);
-  const { allowUnmatched, dryRun, verify, threads } = options;
-  const asked = JSON.stringify({ ...request, allowUnmatched, dryRun, verify, threads });
+  const { allowUnmatched, dryRun, force, verify, threads } = options;
+  const asked = JSON.stringify({ ...request, allowUnmatched, dryRun, force, verify, threads });
   const talk = await converse([options.python, "-B", join(helper, "merge.py"), asked], options);
   if (talk.failure) throw talk.failure;
   const { plan, done, errors } = talk;
@@ -35,12 +38,13 @@ export async function runMerge(request: MergeRequest, options: RunMergeOptions):
   return {
     name: request.name,
     out: request.out,
-    written: done !== undefined,
+    written: done !== undefined && !done.upToDate,
     tensors: plan.tensors,
     changedTensors: plan.changed,
     sizeBytes: done?.sizeBytes ?? plan.sizeBytes,
     ...(done && { afterMs: done.afterMs, sha256: done.sha256 }),
     ...(done?.upToDate && { upToDate: true }),
+    ...(plan.estimateMs !== undefined && { estimateMs: plan.estimateMs }),
     ...(done?.verified && { verified: done.verified }),
     coverage: plan.coverage,
   };
@@ -72,7 +76,8 @@ async function converse(argv: readonly string[], { env, signal, onProgress }: Ru
   );
   const spawned = await spawnChild({
     argv,
-    env: Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined)),
+    // The helper asks nobody for anything: it needs no tokens.
+    env: Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined && !isSecretName(entry[0]))),
     onOutput(stream, chunk) {
       if (stream === "stdout") lines.push(chunk);
       else talk.errors = (talk.errors + chunk.toString("utf8")).slice(-8000);

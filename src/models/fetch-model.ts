@@ -58,6 +58,30 @@ export async function fetchModel(wanted: WantedModel, settings: ModelSettings, o
   }
 }
 
+/**
+ * Asks a source's host whether it will give the file, before anything long begins; gives the bytes that a download would add to the disk.
+ * Throws as `fetchModel` does. Nothing is asked where the cache knows.
+ */
+export async function lookAhead({ source, sha256 }: WantedModel, settings: ModelSettings, { signal }: FetchOptions): Promise<number> {
+  if (source.kind === "file" || settings.offline) return 0;
+  const cache = openModelCache(settings.cacheDir);
+  if (await fromCache(source, sha256, cache, { evenIfMutable: false })) return 0;
+  const kept = await cache.lookUp(source);
+  try {
+    const found = await probe(await locate(source, settings, { signal }), settings, { signal });
+    if (sha256 && found.sha256 && sha256 !== found.sha256) throw wrongHash(sha256, found.sha256);
+    const known = sha256 ?? found.sha256;
+    if (known ? await cache.find(known) : unchanged(kept, found)) return 0;
+    return Math.max(0, (found.sizeBytes ?? 0) - (await PartFile.doneBytes(cache.partialPath(source), found)));
+  } catch (error) {
+    signal.throwIfAborted();
+    if (!(error instanceof Fault)) throw error;
+    // An old version is better than none: fetchModel decides.
+    if (kept && error.code === "model.unreachable") return 0;
+    throw toError(error, sourceId(source));
+  }
+}
+
 async function useLocal(path: string, sha256: string | undefined, settings: ModelSettings): Promise<FetchedModel> {
   const found = await stat(path).catch((error: unknown) => {
     throw localFault(error as NodeJS.ErrnoException, path);

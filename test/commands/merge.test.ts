@@ -84,8 +84,8 @@ test("failures have codes and leave nothing behind", () => {
   };
   const merge = (from: string, file: string) => ["--base", from, "--lora", file, "--out", "never.safetensors"];
   writeFileSync(join(folder, "text.safetensors"), "this is not a safetensors file, whatever its name says");
-  assert.deepEqual(failing(merge(base, "missing.safetensors")), [1, "merge.invalid-input"]);
-  assert.deepEqual(failing(merge("text.safetensors", lora)), [1, "merge.invalid-input"]);
+  assert.deepEqual(failing(merge(base, "missing.safetensors")), [1, "model.not-found"]);
+  assert.deepEqual(failing(merge("text.safetensors", lora)), [1, "model.wrong-content"]);
   assert.deepEqual(failing(merge(base, base)), [1, "merge.no-match"]);
   assert.deepEqual(failing(["missing.json"]), [2, "merge.invalid-recipe"]);
   assert.deepEqual(failing(["--base", base]), [2, "cli.bad-value"]);

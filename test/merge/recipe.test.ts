@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { FettleError } from "../../src/errors/fettle-error.ts";
+import { recipeId } from "../../src/merge/merge-template.ts";
 import { parseLora } from "../../src/merge/parse-lora.ts";
 import { loadRecipe } from "../../src/merge/recipe.ts";
 
@@ -11,9 +12,8 @@ const folder = mkdtempSync(join(tmpdir(), "fettle-recipe-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
 
 function load(text: string): ReturnType<typeof loadRecipe> {
-  const path = join(folder, "templates.json");
-  writeFileSync(path, text);
-  return loadRecipe(path, { outDir: join(folder, "merged") });
+  writeFileSync(join(folder, "templates.json"), text);
+  return loadRecipe("templates.json", { cwd: folder, outDir: join(folder, "merged") });
 }
 
 function mistakeOf(text: string): FettleError {
@@ -26,7 +26,9 @@ function mistakeOf(text: string): FettleError {
   throw new Error("the recipe was accepted");
 }
 
-test("a recipe gives one request per template that has LoRAs", () => {
+const local = (name: string) => ({ source: { kind: "file", path: join(folder, name) } });
+
+test("a recipe gives one merge per template that has something to merge", () => {
   const templates = {
     anime: {
       checkpoint: "base.safetensors",
@@ -38,13 +40,16 @@ test("a recipe gives one request per template that has LoRAs", () => {
   const wanted = [
     {
       name: "anime",
-      base: join(folder, "base.safetensors"),
-      loras: [
-        { path: join(folder, "a.safetensors"), unet: 0.8, te: 0.8 },
-        { path: "/abs/b.safetensors", unet: 1, te: 1 },
-        { path: join(folder, "c.safetensors"), unet: 0.5, te: 0 },
-      ],
       out: join(folder, "merged/anime.safetensors"),
+      checkpoint: local("base.safetensors"),
+      loras: [
+        { model: local("a.safetensors"), unet: 0.8, te: 0.8 },
+        { model: { source: { kind: "file", path: "/abs/b.safetensors" } }, unet: 1, te: 1 },
+        { model: local("c.safetensors"), unet: 0.5, te: 0 },
+      ],
+      terms: [],
+      format: "single",
+      dtype: "keep",
     },
   ];
   assert.deepEqual(load(JSON.stringify(templates)), wanted);
@@ -52,20 +57,89 @@ test("a recipe gives one request per template that has LoRAs", () => {
   assert.deepEqual(load(JSON.stringify([{ name: "anime", ...templates.anime }])), wanted);
 });
 
-test("mistakes in a recipe are named with their place", () => {
-  const error = mistakeOf('{\n  "anime": {\n    "checkpoint": "base.safetensors",\n    "loras": [{ "path": "a.safetensors", "scale": "strong" }]\n  }\n}');
-  assert.equal(error.code, "merge.invalid-recipe");
-  assert.equal(error.where?.path, "anime.loras.0.scale");
-  assert.equal(error.where?.line, 4);
-  assert.match(error.message, /expected number/);
+test("the same as YAML, with sources, block weights, a VAE and a sum", () => {
+  const [one] = load(`
+templates:
+  photo:
+    checkpoint: { path: "hf:owner/repo/sd_xl.safetensors@main", sha256: "${"AB".repeat(32)}" }
+    loras:
+      - path: civitai:128078
+        unet: 0.8
+        te1: 0.2
+        blocks: 1,0,0,0,0,0,1,1,1,1,1,1
+      - { path: "https://civitai.com/api/download/models/9?type=Model&token=secret", blocks: { IN04: 0.5, mid: 0 } }
+    add: [{ path: other.safetensors, weight: 0.4 }]
+    baseWeight: 0.6
+    vae: https://huggingface.co/madebyollin/sdxl-vae-fp16-fix/blob/main/sdxl_vae.safetensors
+    format: diffusers
+    dtype: fp16
+`);
+  assert.ok(one);
+  assert.deepEqual(one.checkpoint, {
+    source: { kind: "huggingface", repo: "owner/repo", file: "sd_xl.safetensors", revision: "main" },
+    sha256: "ab".repeat(32),
+  });
+  assert.deepEqual(one.loras[0], {
+    model: { source: { kind: "civitai", version: "128078", query: "" } },
+    unet: 0.8,
+    te: 1,
+    te1: 0.2,
+    blocks: [1, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1],
+  });
+  assert.deepEqual(one.loras[1]?.model.source, { kind: "civitai", version: "9", query: "type=Model", token: "secret" });
+  assert.deepEqual(one.loras[1]?.blocks, { IN04: 0.5, mid: 0 });
+  assert.deepEqual([one.terms.length, one.baseWeight, one.out], [1, 0.6, join(folder, "merged/photo")]);
+  assert.deepEqual(one.vae?.source, { kind: "huggingface", repo: "madebyollin/sdxl-vae-fp16-fix", file: "sdxl_vae.safetensors", revision: "main" });
 });
 
-test("URLs, two templates with one output, and text that is no JSON are refused", () => {
-  assert.match(mistakeOf('{"a": {"checkpoint": "https://example.com/x.safetensors"}}').message, /expected a local file/);
+test("the recipe id changes with strengths and sources, not with where files lie or with a token", () => {
+  const id = (lora: unknown, checkpoint = "base.safetensors") => {
+    const [one] = load(JSON.stringify({ a: { checkpoint, loras: [lora] } }));
+    return one && recipeId(one);
+  };
+  assert.equal(id("x.safetensors"), id({ path: "x.safetensors", scale: 1 }));
+  assert.equal(id("x.safetensors"), id("/elsewhere/x.safetensors", "/elsewhere/base.safetensors"));
+  assert.equal(id("https://civitai.com/api/download/models/9?token=one"), id("civitai:9"));
+  const different = [id("x.safetensors"), id({ path: "x.safetensors", te: 0 }), id("y.safetensors"), id("civitai:9"), id("civitai:10")];
+  assert.equal(new Set(different).size, different.length);
+});
+
+test("mistakes in a recipe are named with their place", () => {
+  const cases: [text: string, line: number, column: number, words: RegExp, hint?: string][] = [
+    [
+      '{\n  "anime": {\n    "checkpoint": "b",\n    "loras": [{ "path": "a", "scale": "strong" }]\n  }\n}',
+      4,
+      39,
+      /scale is the text "strong", expected a number from -10 to 10/,
+    ],
+    ['{\n  "a": { "loras": [] }\n}', 2, 3, /checkpoint is missing/],
+    ['{\n  "a": { "checkpoint": "b",\n    "lora": ["x"] }\n}', 3, 5, /unknown key "lora"/, 'Did you mean "loras"?'],
+    ["a:\n  checkpoint: b\n  loras:\n    - path: x\n      scael: 0.5\n", 5, 7, /unknown key "scael"/, 'Did you mean "scale"?'],
+    ["a:\n  checkpoint: ftp://host/x\n", 2, 15, /expected a local file, hf:, civitai: or an https URL/],
+    ["a:\n  checkpoint: civitai:abc\n", 2, 15, /expected civitai:VERSION_ID/],
+    ["a:\n  checkpoint: { path: b, sha256: 12 }\n", 2, 34, /sha256: 64 hexadecimal digits/],
+    ["a:\n  checkpoint: b\n  dtype: fp17\n", 3, 10, /dtype is the text "fp17"/, 'Did you mean "fp16"?'],
+    ["a:\n  checkpoint: b\n  loras: [{ path: x, blocks: [1, 2] }]\n", 3, 30, /expected 12 or 20 numbers/],
+    ['{\n  "a": {\n    "checkpoint": "b"\n    "loras": []\n  }\n}', 4, 5, /Cannot read recipe/],
+    ["7\n", 1, 1, /expected templates by name, or a list of them/],
+  ];
+  for (const [text, line, column, words, hint] of cases) {
+    const error = mistakeOf(text);
+    assert.equal(error.code, "merge.invalid-recipe");
+    assert.match(error.message, words);
+    assert.deepEqual([error.where?.line, error.where?.column], [line, column], `${error.message}\n${text}`);
+    if (hint) assert.equal(error.hint, hint);
+  }
+});
+
+test("two templates with one output, an empty file and a missing one are refused", () => {
   const twice = { a: { checkpoint: "b", loras: ["l"], output: "x" }, b: { checkpoint: "b", loras: ["l"], output: "x" } };
   assert.match(mistakeOf(JSON.stringify(twice)).message, /"a" and "b" both write/);
-  assert.equal(mistakeOf("{").code, "merge.invalid-recipe");
-  assert.equal(mistakeOf("7").code, "merge.invalid-recipe");
+  assert.match(mistakeOf("# nothing\n").message, /Cannot use recipe: it is empty/);
+  assert.throws(() => loadRecipe("no.json", { cwd: folder, outDir: folder }), {
+    code: "merge.invalid-recipe",
+    message: /Cannot read recipe no.json: no such file/,
+  });
 });
 
 test("--lora takes strengths after the source, and a source may have colons", () => {

@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { reasonOf } from "../../errors/fettle-error.ts";
 import { about, type Check, critical, type Finding, notChecked, ok, warning } from "../check.ts";
 import type { Patient } from "../patient.ts";
-import { formatBytes, gigabyte } from "../sizes.ts";
+import { formatBytes, gigabyte } from "../../util/bytes.ts";
 
 export const diskChecks: readonly Check[] = [
   { id: "disk.writable", subject: "disk", title: "writable", needs: ["config.valid"], check: writable },

@@ -5,7 +5,7 @@ import { modelsDirOf } from "../../plan/needs.ts";
 import { about, type Check, critical, type Finding, notChecked, ok, warning } from "../check.ts";
 import type { Patient } from "../patient.ts";
 import { inspectWeights } from "../safetensors.ts";
-import { formatBytes } from "../sizes.ts";
+import { formatBytes } from "../../util/bytes.ts";
 
 export const engineChecks: readonly Check[] = [
   { id: "engine.program", subject: "engine", title: "program", needs: ["config.valid"], check: (patient) => each(patient, programOf) },

@@ -4,7 +4,7 @@ import { pickTcmalloc } from "../../machine/tcmalloc.ts";
 import { about, type Check, type Finding, notChecked, ok, warning } from "../check.ts";
 import type { Patient } from "../patient.ts";
 import { troubleOf } from "../program.ts";
-import { formatBytes, gigabyte, mebibyte } from "../sizes.ts";
+import { formatBytes, gigabyte, mebibyte } from "../../util/bytes.ts";
 
 export const memoryChecks: readonly Check[] = [
   { id: "memory.limit", subject: "memory", title: "memory", check: limit },
