@@ -127,6 +127,7 @@ export class ComfySocket {
         this.#isOpen = this.#hears = false;
         this.#current = undefined;
         discard(socket);
+        if (wasOpen) this.#tellGap();
         resolve(wasOpen);
       };
       const limit = setTimeout(() => !wasOpen && end(), openWithinMs * 2);
@@ -138,13 +139,18 @@ export class ComfySocket {
         // Previews then come with the ids of their prompt and node. It must be the first message.
         socket.send(JSON.stringify({ type: "feature_flags", data: { supports_preview_metadata: true } }));
         this.#tried.resolve();
-        for (const listener of this.#listeners.values()) listener({ type: "gap" });
+        this.#tellGap();
       };
       socket.addEventListener("open", onOpen, { signal });
       socket.addEventListener("message", ({ data }: { readonly data: unknown }) => this.#receive(data), { signal });
       socket.addEventListener("close", end, { signal });
       socket.addEventListener("error", end, { signal });
     });
+  }
+
+  /** It went, or it is back: whoever waits for an end had better look. */
+  #tellGap(): void {
+    for (const listener of this.#listeners.values()) listener({ type: "gap" });
   }
 
   #receive(frame: unknown): void {
