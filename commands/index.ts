@@ -19,5 +19,6 @@ export const commands: Readonly<Record<string, Row>> = {
   config: { summary: "Show, check or begin a configuration", load: () => import("./config.ts") },
   supervise: { summary: "The process that start becomes once it has planned", internal: true, load: () => import("./supervise.ts") },
   work: { summary: "The worker process that start adds as a service", internal: true, load: () => import("./work.ts") },
+  template: { summary: "Finds a template's files for the bundled engine", internal: true, load: () => import("./template.ts") },
   steps: { summary: "The process of a task made of steps", internal: true, load: () => import("./steps.ts") },
 };

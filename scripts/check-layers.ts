@@ -34,6 +34,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   models: working,
   phases: working,
   server: working,
+  templates: [...working, "merge", "models"],
   web: working,
   worker: [...working, "server", "fleet", "models"],
 };

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from typing import Any
 
 from fastapi import APIRouter, Body, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
 
+import counters
 import delivery
 import pictures
 from core import Engine
@@ -22,7 +24,9 @@ from latents import preview
 from listings import listing_routes
 from options import OptionError, check
 from schema import Generation, Img2Img, Txt2Img, Txt2ImgBatch
-from task import Task
+from task import Outcome, Task
+from templates import MergedUnusableError
+from waits import Wait
 
 
 def create_app(engine: Engine) -> FastAPI:
@@ -45,6 +49,11 @@ def health_routes(engine: Engine) -> APIRouter:
     async def ping() -> dict[str, Any]:
         return {}
 
+    @router.get("/internal/metrics")
+    async def metrics() -> dict[str, Any]:
+        """What was counted here; fettle shows it in its own /metrics."""
+        return {"metrics": counters.shown()}
+
     @router.get("/internal/ready")
     async def ready() -> JSONResponse:
         model = engine.model
@@ -61,6 +70,8 @@ def health_routes(engine: Engine) -> APIRouter:
 
 def check_request(engine: Engine, body: Generation) -> None:
     """What can be refused before the queue: scripts, overrides of a wrong kind, pictures beyond the pixel limit."""
+    if body.fettle_template is not None and engine.templates is None:
+        raise HTTPException(422, "fettle_template: this engine was started without templates")
     for name in [body.script_name, *body.alwayson_scripts]:
         if name:
             raise HTTPException(422, f"Script '{name[:200]}' not found")
@@ -78,15 +89,28 @@ def check_request(engine: Engine, body: Generation) -> None:
         raise HTTPException(422, f"{int(pixels)} pixels in one batch are more than this engine takes ({engine.settings.max_pixels})")
 
 
-async def run_generation(engine: Engine, task: Task) -> Response:
-    """Queues a task, waits for its pictures, and gives the response; what goes wrong becomes A1111's error body."""
+async def run_task(engine: Engine, task: Task, name: str, task_id: str) -> Outcome | None:
+    """Waits for the template's files first, then for its turn; None when it was interrupted before that."""
     from generation import generate
 
+    if task.body.fettle_template is not None:
+        task.template = await engine.resolve(task.body.fettle_template, task_id)
+        if task.template is None:
+            return None
+    job = engine.submit(name, lambda job: generate(engine, task, job), task_id)
+    return await asyncio.wrap_future(job.future)
+
+
+async def run_generation(engine: Engine, task: Task) -> Response:
+    """Queues a task, waits for its pictures, and gives the response; what goes wrong becomes A1111's error body."""
     body = task.body
     name = "img2img" if task.is_img2img else "txt2img"
+    task_id = body.force_task_id or f"task({name}-{uuid.uuid4().hex[:12]})"
     try:
-        job = engine.submit(name, lambda job: generate(engine, task, job), body.force_task_id)
-        outcome = await asyncio.wrap_future(job.future)
+        try:
+            outcome = await run_task(engine, task, name, task_id)
+        except MergedUnusableError:  # told and remembered; this time the template's own files are used
+            outcome = await run_task(engine, task, name, task_id)
         return await asyncio.to_thread(delivery.respond, engine.settings, task, outcome)
     except Exception as error:
         return failure(error)
@@ -101,14 +125,25 @@ async def run_batch(engine: Engine, body: Txt2ImgBatch) -> Response:
         if sum(request.width * request.height for request in body.requests) > engine.settings.max_pixels:
             raise HTTPException(422, "the requests together have more pixels than this engine takes in one batch")
         tasks = [Task(request) for request in body.requests]
+        template = body.requests[0].fettle_template
+        if template is not None:
+            found = await engine.resolve(template, body.force_task_id or "")
+            if found is None:
+                return batch_answer([delivery.respond(engine.settings, task, None) for task in tasks])
+            for task in tasks:
+                task.template = found
         job = engine.submit("txt2img", lambda job: generate_batch(engine, tasks, job), body.force_task_id)
         outcomes = await asyncio.wrap_future(job.future) or [None] * len(tasks)
         answers = [await asyncio.to_thread(delivery.respond, engine.settings, task, one) for task, one in zip(tasks, outcomes, strict=True)]
-        return Response(b"\n".join(bytes(answer.body) for answer in answers), media_type="application/x-ndjson")
+        return batch_answer(answers)
     except HTTPException:
         raise
     except Exception as error:
         return failure(error)
+
+
+def batch_answer(answers: list[Response]) -> Response:
+    return Response(b"\n".join(bytes(answer.body) for answer in answers), media_type="application/x-ndjson")
 
 
 def job_routes(engine: Engine) -> APIRouter:
@@ -147,6 +182,9 @@ def job_routes(engine: Engine) -> APIRouter:
         picture = None
         if active and not skip_current_image:
             active.preview_asked_at = time.monotonic()
+        wait = engine.waits.first if active is None else None
+        if wait is not None:
+            return _waiting(wait, engine)
         held = active.preview if active and not skip_current_image else None
         if held is not None:
             picture = delivery.to_base64(preview(*held))
@@ -163,7 +201,7 @@ def job_routes(engine: Engine) -> APIRouter:
     @router.post("/interrupt")
     async def interrupt(request: Request, force_task_id: str | None = None) -> dict[str, Any]:
         task_id = force_task_id or await _task_id_in_body(request)
-        hit = engine.device.interrupt(task_id)
+        hit = engine.device.interrupt(task_id) or ("queued" if engine.waits.interrupt(task_id) else None)
         return {} if task_id is None else {"interrupted": hit is not None, "was": hit}
 
     @router.post("/skip")
@@ -176,6 +214,13 @@ def job_routes(engine: Engine) -> APIRouter:
 def _open_pictures(body: Img2Img) -> Task:
     images = [pictures.flatten(pictures.decode(text)) for text in body.init_images or []]
     return Task(body, images, pictures.decode(body.mask) if body.mask else None)
+
+
+def _waiting(wait: Wait, engine: Engine) -> dict[str, Any]:
+    """A job whose model is being fetched: it runs, and moves as the bytes come, but has made no step."""
+    state = {**_state(None, None), "job": "scripts_fetch", "job_count": 1}
+    shown = {"progress": 0.001 + 0.018 * wait.fetch.fraction, "eta_relative": 0.0, "state": state, "current_image": None, "textinfo": None}
+    return {**shown, "current_task": wait.task_id, "queued": engine.device.waiting + engine.waits.count - 1}
 
 
 def _state(active: Job | None, shown: Job | None) -> dict[str, Any]:

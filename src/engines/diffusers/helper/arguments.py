@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,10 @@ class Settings:
     access_log: bool
     die_with_parent: int | None
     api_auth: tuple[tuple[str, str], ...]
+    templates: Path | None = None
+    template: str | None = None
+    template_resolver: list[str] = field(default_factory=list)
+    model_memory: int | None = 0  # bytes; None: as much as is safe
 
     def shown(self) -> dict[str, Any]:
         """The settings as GET /cmd-flags shows them: A1111's names beside ours, passwords left out."""
@@ -85,6 +90,14 @@ def build_parser() -> argparse.ArgumentParser:
     model.add_argument("--no-hashing", action="store_true", help="do not compute checkpoints' sha256")
     model.add_argument("--preload", action="store_true", help="/internal/ready answers 200 only once the model is loaded")
 
+    model.add_argument(
+        "--model-memory", default="0", metavar="auto|MB",
+        help="keep models on the device while they fit into this together; 0: one at a time (default)",
+    )  # fmt: skip
+    model.add_argument("--templates", type=Path, metavar="FILE", help="the templates that jobs may name as fettle_template")
+    model.add_argument("--template", metavar="NAME", help="the template that is loaded at start, unless there is a --model")
+    model.add_argument("--template-resolver", metavar="JSON", help="the argv, as a JSON list, of what finds a template's files")
+
     run = parser.add_argument_group("running")
     run.add_argument("--device", default="auto", metavar="auto|cpu|cuda[:N]", help="default %(default)s")
     run.add_argument("--dtype", default="auto", choices=["auto", "float16", "bfloat16", "float32"])
@@ -131,6 +144,11 @@ def parse_arguments(argv: list[str]) -> Settings:
     for name in ("queue_size", "max_pixels", "max_body_mb"):
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')}: must be at least 1")
+    if args.model_memory != "auto" and not args.model_memory.isdigit():
+        parser.error(f"--model-memory: {args.model_memory!r} is neither auto nor a number")
+    if args.templates and not args.template_resolver:
+        parser.error("--templates: needs --template-resolver")
+    resolver = parse_argv(parser, args.template_resolver)
     for path in args.model:
         if not path.exists():
             parser.error(f"--model: {path} does not exist")
@@ -154,4 +172,18 @@ def parse_arguments(argv: list[str]) -> Settings:
         access_log=args.access_log,
         die_with_parent=args.die_with_parent,
         api_auth=auth,
+        templates=args.templates and args.templates.absolute(),
+        template=args.template,
+        template_resolver=resolver,
+        model_memory=None if args.model_memory == "auto" else int(args.model_memory) * 1024 * 1024,
     )
+
+
+def parse_argv(parser: argparse.ArgumentParser, text: str | None) -> list[str]:
+    try:
+        value = json.loads(text or "[]")
+    except ValueError:
+        value = None
+    if not isinstance(value, list) or not all(isinstance(part, str) for part in value):
+        parser.error("--template-resolver: expected a JSON list of texts")
+    return value

@@ -59,6 +59,8 @@ def _stack_embeds(plans: list[Plan]) -> dict[str, Any]:
     import torch
 
     names = plans[0].embeds
+    if any(isinstance(value, str) for plan in plans for value in plan.embeds.values()):
+        raise BatchError("a prompt cannot be embedded")
     if any(plan.embeds[name].shape != names[name].shape for plan in plans for name in names):
         raise BatchError("the prompts have different lengths")
     return {name: torch.cat([plan.embeds[name] for plan in plans]) for name in names}

@@ -200,5 +200,10 @@ class Catalogue:
         with self._lock:
             return list(self._known.values())
 
+    def at(self, path: Path) -> Checkpoint | None:
+        """The one that was found there before, with its hash if that is known."""
+        with self._lock:
+            return self._known.get(path)
+
     def find(self, wanted: str) -> Checkpoint | None:
         return next((checkpoint for checkpoint in self.all() if checkpoint.answers_to(wanted)), None)

@@ -7,29 +7,39 @@ import threading
 import time
 import traceback
 import uuid
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from adapters import report_backend
 from arguments import Settings
 from checkpoints import Catalogue, Checkpoint, UnusableModelError
+from counters import count
 from device_thread import DeviceThread, Job
+from model_cache import ModelCache, automatic_limit, bytes_on_disk, key_of
 from options import Options
+from templates import Resolved, TemplateError, TemplateStore
+from waits import Waits
 
 log = logging.getLogger("engine")
 
 
 class Engine:
-    """One device, at most one loaded model. Methods named `*_on_device` run on the device thread only."""
+    """One device, and the models on it: one, or as many as fit the bound. Methods named `*_on_device` run on the device thread only."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.options = Options()
         self.catalogue = Catalogue(settings.models, settings.models_dirs, settings.allow_pickle)
         self.device = DeviceThread(settings.queue_size, self._recover)
-        self.model: Any = None
+        self.model: Any = None  # the one that was used last
+        self.models = ModelCache()
+        self.templates = TemplateStore(settings.template_resolver, settings.templates) if settings.templates else None
         self.device_name: str | None = None  # set once torch is imported, so that nobody else waits for that import
         self.load_state = "waiting"  # waiting | loading | loaded | none | failed
         self.load_error: str | None = None
         self.was_loaded = False  # the first load has ended; unloading, or another model, takes no readiness back
+        self.waits = Waits()
         self.oom_count = 0
         self.stopping = threading.Event()
         self.scanned = threading.Event()
@@ -37,6 +47,8 @@ class Engine:
     def start(self) -> None:
         """Begins with what takes long (imports, the first load), all of it behind the listening socket."""
         threading.Thread(target=self._scan, name="scan", daemon=True).start()
+        if self.templates and self.settings.template:
+            self.templates.look(self.settings.template)  # a download goes on beside the imports
         self.device.submit(Job("start", "start", self._start_on_device, counts=False))
         self.device.start()
 
@@ -65,6 +77,16 @@ class Engine:
         known = self.catalogue.all()
         return (self.catalogue.find(wanted) if wanted else None) or (known[0] if known else None)
 
+    async def resolve(self, name: str, task_id: str) -> Resolved | None:
+        """The template's files, once they are there; None when the task was interrupted meanwhile."""
+        if self.templates is None:
+            raise TemplateError("Cannot use a template: the engine was started without --templates.")
+        found = await self.waits.until_there(task_id, self.templates.look(name))
+        if found is not None and found.merged is not None and not self.templates.is_usable(found.merged):
+            found = await self.waits.until_there(task_id, self.templates.look(name, without_merged=True))
+            return found and replace(found, warnings=(*found.warnings, "The merged model cannot be loaded; the template's own files were used."))
+        return found
+
     def submit(self, name: str, run: Any, task_id: str | None = None, counts: bool = True) -> Job:
         job = Job(task_id or f"task({name}-{uuid.uuid4().hex[:12]})", name, run, counts=counts)
         self.device.submit(job)
@@ -72,6 +94,7 @@ class Engine:
 
     def stop(self) -> None:
         self.stopping.set()
+        self.waits.stop()
         self.device.stop()
 
     # ---- on the device thread ----
@@ -95,7 +118,14 @@ class Engine:
         )  # fmt: skip
         device, dtype = pick_device(self.settings)
         self.device_name = str(device)
+        limit = self.settings.model_memory
+        self.models.limit = automatic_limit(device) if limit is None else limit
+        self.models.tell()
+        report_backend()
         log.info("Device: %s, %s, %d threads.", device, str(dtype).removeprefix("torch."), torch.get_num_threads())
+        if self.templates and self.settings.template and not self.settings.models:
+            self._preload_template(self.settings.template)
+            return
         checkpoint = self.selected()
         if checkpoint is None:
             self.load_state, self.was_loaded = "none", True
@@ -106,8 +136,22 @@ class Engine:
         except Exception as error:
             self._recover(error)
 
-    def use_on_device(self, checkpoint: Checkpoint | None) -> Any:
-        """Makes `checkpoint` the loaded model (frees the one before first) and gives it."""
+    def _preload_template(self, name: str) -> None:
+        """Loads the first template's model. What fails here fails that template's jobs, and no others: the engine is ready in any case."""
+        import template_models
+
+        try:
+            template_models.preload(self, name)
+        except Exception as error:
+            self.load_state, self.load_error = "failed", f"{type(error).__name__}: {error}"
+            self._recover(error)
+        self.was_loaded = True
+
+    def use_on_device(self, checkpoint: Checkpoint | None, vae: Path | None = None) -> Any:
+        """Makes `checkpoint` the model in use and gives it; others give way for it first where room is short.
+
+        With a `vae` its own is replaced, unless that one does without float32 already; one that cannot be loaded is a warning on the model.
+        """
         if checkpoint is None:
             places = [str(path) for path in (*self.settings.models, *self.settings.models_dirs)]
             reasons = "; ".join(self.catalogue.refused.values())
@@ -115,28 +159,51 @@ class Engine:
                 f"No checkpoints found. Searched: {', '.join(places) or 'nowhere (give --model or --models-dir)'}."
                 + (f" Passed over: {reasons}" if reasons else "")
             )
-        if self.model is not None and self.model.checkpoint.path == checkpoint.path:
+        key = key_of(checkpoint.path, vae)
+        self.model = self.models.get(key)
+        if self.model is not None:
             return self.model
-        from loader import load
-
-        self.unload_on_device()
+        self._let_go(self.models.make_room(bytes_on_disk(checkpoint.path)))
         self.load_state = "loading"
         try:
-            self.model = load(checkpoint, self.settings)
+            self.model = self._load(checkpoint, vae)
         except BaseException as error:
             self.load_state, self.load_error = "failed", f"{type(error).__name__}: {error}"
+            count("fettle_model_loads_total", outcome="failed")
             raise
         self.load_state, self.load_error, self.was_loaded = "loaded", None, True
+        self.models.put(key, self.model)
+        # Its files may be half of what it takes (float16 on a CPU), so the bound is kept afterwards too.
+        self._let_go(self.models.trim())
+        count("fettle_model_loads_total", outcome="loaded")
         return self.model
 
+    def _load(self, checkpoint: Checkpoint, vae: Path | None) -> Any:
+        from loader import load
+
+        try:
+            return load(checkpoint, self.settings, vae)
+        except Exception as error:
+            others = self.models.clear()
+            if not others or not is_out_of_memory(error):
+                raise
+            log.warning("No room for %s beside %d other models; they are let go.", checkpoint.name, len(others))
+            traceback.clear_frames(error.__traceback__)
+        self._let_go(others)
+        return load(checkpoint, self.settings, vae)
+
     def unload_on_device(self) -> None:
+        self.model = None
+        self.load_state = "waiting"
+        self._let_go(self.models.clear())
+
+    def _let_go(self, models: list[Any]) -> None:
         from loader import release_memory
 
-        if self.model is not None:
+        for model in models:
             # A traceback or a late callback may still hold the model; its pipelines need not stay for that.
-            self.model.pipelines.clear()
-            self.model = None
-            self.load_state = "waiting"
+            model.pipelines.clear()
+        models.clear()
         release_memory()
 
     def _recover(self, error: BaseException) -> None:

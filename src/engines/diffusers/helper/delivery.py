@@ -16,6 +16,7 @@ from PIL import Image
 import description
 import pictures
 from arguments import Settings
+from counters import count
 from schema import Img2Img
 from task import Outcome, Task
 
@@ -33,7 +34,7 @@ def respond(settings: Settings, task: Task, outcome: Outcome | None) -> Response
     """The 200 of a job. None stands for a job that was dropped from the queue by its task id: no picture exists."""
     if outcome is None:
         dropped = {"all_seeds": [], "infotexts": [], "index_of_first_image": 0, "interrupted": True, "warnings": []}
-        return json_response(task, [], dropped)
+        return json_response(task, [], dropped, None)
     plan, body = outcome.plan, task.body
     suffix = SUFFIXES.get(str(plan.options["samples_format"]).lower(), "png")
     images, texts, first = list(outcome.images), list(outcome.infotexts), 0
@@ -61,12 +62,15 @@ def respond(settings: Settings, task: Task, outcome: Outcome | None) -> Response
             if not body.do_not_save_samples:
                 save(settings.output_dir, f"{kind}-images", "", files[first:], plan.seeds, suffix)
     sent = [base64.b64encode(file).decode("ascii") for file in files] if body.send_images else []
-    return json_response(task, sent, description.info(outcome, texts, first))
+    count("fettle_images_encoded_total", len(sent), outcome="encoded")
+    return json_response(task, sent, description.info(outcome, texts, first), plan.template)
 
 
-def json_response(task: Task, images: list[str], info: dict[str, Any]) -> Response:
+def json_response(task: Task, images: list[str], info: dict[str, Any], template: dict[str, Any] | None) -> Response:
     """ASCII-only JSON: it can carry every character a client sent, also half of a surrogate pair."""
     body = {"images": images, "parameters": echo(task), "info": json.dumps(info)}
+    if template is not None:
+        body |= {"template": template, "warnings": info["warnings"]}
     return Response(json.dumps(body), media_type="application/json")
 
 

@@ -18,6 +18,7 @@ import passes
 import pictures
 import prompt as prompts
 import samplers
+import template_models
 from core import Engine
 from device_thread import Job
 from schema import Img2Img, Txt2Img
@@ -50,14 +51,25 @@ def plan_of(engine: Engine, task: Task, job: Job) -> Plan:
     overrides = dict(body.override_settings or {})
     warnings: list[str] = []
     wanted = overrides.get("sd_model_checkpoint")
+    if task.template is not None:
+        if wanted is not None:
+            overrides.pop("sd_model_checkpoint")
+            warnings.append("override_settings.sd_model_checkpoint is ignored: the template names the checkpoint.")
+        chosen = template_models.choose(engine, task.template)
+        plan = _plan(engine, task, job, overrides, chosen.model, warnings + chosen.warnings)
+        plan.template = chosen.shown
+        plan.extra["Template"] = task.template.name
+        return plan
     if wanted is not None and engine.catalogue.find(str(wanted)) is None:
         overrides.pop("sd_model_checkpoint")
         warnings.append(f"Model {wanted!r} was not found; used the current one.")
     if overrides and not body.override_settings_restore_afterwards:
         engine.options.update(overrides)
     options = engine.options.all() | overrides
-    chosen = engine.catalogue.find(str(options["sd_model_checkpoint"])) if options["sd_model_checkpoint"] else None
-    return _plan(engine, task, job, overrides, engine.use_on_device(chosen or engine.selected()), warnings)
+    found = engine.catalogue.find(str(options["sd_model_checkpoint"])) if options["sd_model_checkpoint"] else None
+    model = engine.use_on_device(found or engine.selected())
+    template_models.without(engine, model)
+    return _plan(engine, task, job, overrides, model, warnings)
 
 
 def _plan(engine: Engine, task: Task, job: Job, overrides: dict[str, Any], model: Any, warnings: list[str]) -> Plan:
@@ -71,7 +83,7 @@ def _plan(engine: Engine, task: Task, job: Job, overrides: dict[str, Any], model
         if getattr(body, name) < 1:
             raise ValueError(f"{name} must be at least 1")
     sampler, schedule, notes = samplers.choose(body.sampler_name or body.sampler_index, body.scheduler)
-    embeds, more = prompts.encode(model, body.prompt, body.negative_prompt, int(options["CLIP_stop_at_last_layers"]))
+    embeds, more = prompts.encode_or_plain(model, body.prompt, body.negative_prompt, int(options["CLIP_stop_at_last_layers"]))
     batch_size = body.batch_size
     if len(task.images) > 1:
         if len(task.images) > batch_size:

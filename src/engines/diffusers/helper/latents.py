@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from counters import count
+
 log = logging.getLogger("engine")
 
 # Least-squares maps from four latent channels to RGB, published for previews (SDXL: diffusers' docs on callbacks).
@@ -74,6 +76,7 @@ def decode(model: Any, latents: Any, check_nan: bool) -> list[Image.Image]:
     import torch
 
     if check_nan and bool(torch.isnan(latents).any()):
+        count("fettle_image_faults_total", fault="nan")
         raise NansException(nan_message("Unet"))
     config = model.vae.config
     if getattr(config, "latents_mean", None) is not None and getattr(config, "latents_std", None) is not None:
@@ -85,12 +88,18 @@ def decode(model: Any, latents: Any, check_nan: bool) -> list[Image.Image]:
     for latent in latents.split(1):
         with torch.no_grad():
             pixels = model.vae.decode(latent.to(model.vae.dtype), return_dict=False)[0]
-            if bool(torch.isnan(pixels).any()) and use_float32(model, "The VAE produced NaN"):
+            broken = bool(torch.isnan(pixels).any())
+            if broken:
+                count("fettle_image_faults_total", fault="nan")
+            if broken and use_float32(model, "The VAE produced NaN"):
+                count("fettle_vae_float32_total", cause="nan")
                 pixels = model.vae.decode(latent.float(), return_dict=False)[0]
         if check_nan and bool(torch.isnan(pixels).any()):
             raise NansException(nan_message("VAE"))
         array = ((pixels[0].float() / 2 + 0.5).nan_to_num().clamp(0, 1) * 255).round().byte()
         images.append(Image.fromarray(array.permute(1, 2, 0).cpu().numpy()))
+        if not array.any():
+            count("fettle_image_faults_total", fault="black")
     return images
 
 

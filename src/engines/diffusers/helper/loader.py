@@ -11,6 +11,7 @@ import gc
 import logging
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from arguments import Settings
 from checkpoints import Checkpoint, UnusableModelError, kind_of_header, read_header
 from single_file import find_config_folder, write_config_folder
+from vae import replaced
 
 log = logging.getLogger("engine")
 
@@ -34,6 +36,8 @@ class LoadedModel:
     vae_dtype: Any
     scheduler_config: dict[str, Any]
     pipelines: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # what each result made with it should say
+    _adapters: Any = None
 
     @property
     def unet(self) -> Any:
@@ -42,6 +46,16 @@ class LoadedModel:
     @property
     def vae(self) -> Any:
         return self.components["vae"]
+
+    @property
+    def has_adapters(self) -> bool:
+        return self._adapters is not None
+
+    def adapters(self, create: Callable[[LoadedModel, bool], Any], allow_pickle: bool) -> Any:
+        """The LoRAs on this model; made when the first job wants any."""
+        if self._adapters is None:
+            self._adapters = create(self, allow_pickle)
+        return self._adapters
 
     def pipeline(self, purpose: str) -> Any:
         """The pipeline for "txt2img", "img2img" or "inpaint"; all share the same weights."""
@@ -73,7 +87,7 @@ def pick_device(settings: Settings) -> tuple[Any, Any]:
     return device, torch.float16 if device.type == "cuda" else torch.float32
 
 
-def load(checkpoint: Checkpoint, settings: Settings) -> LoadedModel:
+def load(checkpoint: Checkpoint, settings: Settings, vae: Path | None = None) -> LoadedModel:
     """Loads a checkpoint. Raises UnusableModelError with a hint when files for it are missing."""
     started = time.monotonic()
     device, dtype = pick_device(settings)
@@ -89,14 +103,18 @@ def load(checkpoint: Checkpoint, settings: Settings) -> LoadedModel:
     components |= {"image_encoder": None, "feature_extractor": None}
     if kind == "sd15":
         components["safety_checker"] = None
+    notes: list[str] = []
+    if kind == "sdxl":
+        components["vae"] = replaced(pipeline.vae, vae, notes)
     model = LoadedModel(
         checkpoint=checkpoint,
         kind=kind,
         components=components,
         device=device,
         dtype=dtype,
-        vae_dtype=_vae_dtype(pipeline.vae, kind, dtype, settings),
+        vae_dtype=_vae_dtype(components["vae"], kind, dtype, settings),
         scheduler_config=dict(pipeline.scheduler.config),
+        notes=notes,
     )
     for name, part in components.items():
         if hasattr(part, "to") and hasattr(part, "parameters"):

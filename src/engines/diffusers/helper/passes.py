@@ -9,6 +9,7 @@ from PIL import Image
 
 import latents as latent_space
 import samplers
+from counters import count
 from schema import Txt2Img
 from task import Plan
 
@@ -116,6 +117,6 @@ def _second_size(plan: Plan) -> tuple[int, int]:
 
 def finish(plan: Plan, found: Any) -> list[Image.Image]:
     """Latents to pictures."""
-    if plan.task.body.fettle_vae_dtype == "float32":
-        latent_space.use_float32(plan.model, "A picture came out black")
+    if plan.task.body.fettle_vae_dtype == "float32" and latent_space.use_float32(plan.model, "A picture came out black"):
+        count("fettle_vae_float32_total", cause="black")
     return latent_space.decode(plan.model, found, plan.check_nan)

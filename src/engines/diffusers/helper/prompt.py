@@ -6,10 +6,14 @@ one, joined along the sequence). Prompt editing such as [a:b:0.5] and AND are no
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from typing import Any
 
+from counters import count
+
+log = logging.getLogger("engine")
 WINDOW = 75
 COMMA_REACH = 20  # A1111 moves the tokens after the last comma to the next window when it is at most this far back
 MAX_TOKENS = 75 * 200
@@ -125,12 +129,12 @@ def split_windows(pieces: list[Piece], tokenizer: Any) -> Windows:
     return result
 
 
-def _embed(windows: Windows, count: int, tokenizer: Any, encoder: Any, layer: int, normed: bool) -> tuple[Any, Any]:
-    """Embeddings (1, 77 × count, width) and the first window's pooled vector, from one text encoder."""
+def _embed(windows: Windows, number: int, tokenizer: Any, encoder: Any, layer: int, normed: bool) -> tuple[Any, Any]:
+    """Embeddings (1, 77 × number, width) and the first window's pooled vector, from one text encoder."""
     import torch
 
     ids, weights = [], []
-    for index in range(count):
+    for index in range(number):
         tokens = windows.ids[index] if index < len(windows.ids) else []
         strengths = windows.weights[index] if index < len(windows.weights) else []
         padding = WINDOW - len(tokens)
@@ -149,6 +153,21 @@ def _embed(windows: Windows, count: int, tokenizer: Any, encoder: Any, layer: in
             hidden = hidden * (mean / hidden.float().mean()).to(hidden.dtype)
     pooled = output[0][:1] if hasattr(encoder, "text_projection") else None
     return hidden.reshape(1, -1, hidden.shape[-1]), pooled
+
+
+def encode_or_plain(model: Any, prompt: str, negative: str, clip_skip: int) -> tuple[dict[str, Any], list[str]]:
+    """As `encode`; where that fails, the bare words, which the pipeline embeds itself: without weights, and cut at 77 tokens."""
+    try:
+        return encode(model, prompt, negative, clip_skip)
+    except Exception as error:
+        if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+            raise
+        count("fettle_template_fallbacks_total", **{"from": "prompt", "to": "plain"})
+        count("fettle_long_prompts_total", outcome="plain")
+        log.exception("A prompt cannot be embedded in windows.")
+        plain = ["".join(piece.text for piece in parse_attention(strip_extra_networks(text)[0])) for text in (prompt, negative)]
+        note = f"The prompt could not be embedded with its weights ({type(error).__name__}); it was used plainly and cut at 77 tokens."
+        return {"prompt": plain[0], "negative_prompt": plain[1]}, [note]
 
 
 def encode(model: Any, prompt: str, negative: str, clip_skip: int) -> tuple[dict[str, Any], list[str]]:
@@ -171,14 +190,16 @@ def encode(model: Any, prompt: str, negative: str, clip_skip: int) -> tuple[dict
         pairs.append([split_windows(parse_attention(plain), tokenizer) for tokenizer, _ in encoders])
     if any(windows.cut for pair in pairs for windows in pair):
         warnings.append(f"The prompt is longer than {MAX_TOKENS} tokens and was cut there.")
-    count = max(len(windows.ids) for pair in pairs for windows in pair)
+    number = max(len(windows.ids) for pair in pairs for windows in pair)
+    if number > 1:
+        count("fettle_long_prompts_total", outcome="chunked")
     results = []
     for pair in pairs:
         embeds, pooled = [], None
         for windows, (tokenizer, encoder) in zip(pair, encoders, strict=True):
             layers = encoder.config.num_hidden_layers
             layer = 2 if model.kind == "sdxl" else min(max(clip_skip, 1), layers)
-            hidden, pooled = _embed(windows, count, tokenizer, encoder, layer, normed=model.kind == "sd15")
+            hidden, pooled = _embed(windows, number, tokenizer, encoder, layer, normed=model.kind == "sd15")
             embeds.append(hidden)
         results.append((torch.cat(embeds, dim=-1), pooled))
     (positive_embeds, positive_pooled), (negative_embeds, negative_pooled) = results

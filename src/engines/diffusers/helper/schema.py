@@ -71,6 +71,8 @@ class Generation(Body):
     infotext: Text | None = None
     # fettle's own, not A1111's: decode with a VAE that cannot overflow, after a picture came out black.
     fettle_vae_dtype: Literal["float32"] | None = None
+    # fettle's own: one of the templates that the engine was started with.
+    fettle_template: Name | None = None
 
 
 class Txt2Img(Generation):

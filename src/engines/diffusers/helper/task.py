@@ -10,6 +10,7 @@ from PIL import Image
 import samplers
 from device_thread import Job
 from schema import Img2Img, Txt2Img
+from templates import Resolved
 
 
 @dataclass
@@ -19,6 +20,7 @@ class Task:
     body: Txt2Img | Img2Img
     images: list[Image.Image] = field(default_factory=list)
     mask: Image.Image | None = None
+    template: Resolved | None = None
 
     @property
     def is_img2img(self) -> bool:
@@ -46,6 +48,7 @@ class Plan:
     subseeds: list[int]
     warnings: list[str]
     extra: dict[str, Any] = field(default_factory=dict)
+    template: dict[str, Any] | None = None  # what the answer says of it
 
 
 @dataclass
