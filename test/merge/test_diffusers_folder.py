@@ -22,14 +22,20 @@ from safetensors.torch import load_file
 pytest.importorskip("peft", reason="peft is not installed")
 pytest.importorskip("diffusers", reason="diffusers is not installed")
 
-from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline  # noqa: E402
-from diffusers.training_utils import _collate_lora_metadata  # noqa: E402
-from peft import LoraConfig, get_peft_model_state_dict  # noqa: E402
-from peft.tuners.lora import LoraLayer  # noqa: E402
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers.training_utils import _collate_lora_metadata
+from peft import LoraConfig, get_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
 
 UNET = ["to_q", "to_k", "to_v", "to_out.0", "proj_in", "ff.net.0.proj", "ff.net.2", "conv1", "conv2", "conv_shortcut", "time_emb_proj", "conv_in"]
 TEXT = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
 PIPELINES = {"sdxl": StableDiffusionXLPipeline, "sd15": StableDiffusionPipeline}
+
+
+def make_tiny(place: Path, *more: str) -> None:
+    """A directory, and the same model as a single file beside it."""
+    made = [sys.executable, str(ENGINE / "tiny_model.py"), str(place), *more, "--single-file", f"{place}.safetensors"]
+    subprocess.run(made, check=True, capture_output=True)
 
 
 class Folder(unittest.TestCase):
@@ -41,8 +47,7 @@ class Folder(unittest.TestCase):
         cls.temporary = tempfile.TemporaryDirectory(prefix="fettle-folder-")
         cls.folder = Path(cls.temporary.name)
         for kind in PIPELINES:
-            made = [sys.executable, str(ENGINE / "tiny_model.py"), str(cls.folder / kind), "--kind", kind, "--single-file", str(cls.folder / f"{kind}.safetensors")]
-            subprocess.run(made, check=True, capture_output=True)
+            make_tiny(cls.folder / kind, "--kind", kind)
 
     @classmethod
     def tearDownClass(cls) -> None:
@@ -101,7 +106,8 @@ class Folder(unittest.TestCase):
                 with self.subTest(kind=kind, dora=dora):
                     lora, wanted = self.adapt(kind, f"weights-{dora}", dora=dora)
                     out = self.folder / f"{kind}-weights-{dora}-merged"
-                    merge({"base": str(self.folder / f"{kind}.safetensors"), "loras": [{"path": str(lora)}], "out": str(out), "format": "diffusers", "dtype": "fp16"})
+                    base = str(self.folder / f"{kind}.safetensors")
+                    merge({"base": base, "loras": [{"path": str(lora)}], "out": str(out), "format": "diffusers", "dtype": "fp16"})
                     merged = self.merged_weights(out)
                     self.assertGreater(len(wanted), 100)
                     for name, weight in wanted.items():
@@ -129,7 +135,7 @@ class Folder(unittest.TestCase):
         base, out = self.folder / "sdxl.safetensors", self.folder / "shards"
         lora, _ = self.adapt("sdxl", "shards")
         other = self.folder / "other"
-        subprocess.run([sys.executable, str(ENGINE / "tiny_model.py"), str(other), "--seed", "9", "--single-file", str(other) + ".safetensors"], check=True, capture_output=True)
+        make_tiny(other, "--seed", "9")
         vae = other / "vae/diffusion_pytorch_model.fp16.safetensors"
         merge({
             "base": str(base), "loras": [{"path": str(lora)}], "out": str(out), "format": "diffusers", "dtype": "fp16", "shardBytes": 300_000, "vae": str(vae),

@@ -16,15 +16,15 @@ from safetensors.torch import load_file, save_file
 
 pytest.importorskip("lycoris", reason="lycoris-lora is not installed")
 
-from lycoris.modules.boft import ButterflyOFTModule  # noqa: E402
-from lycoris.modules.diag_oft import DiagOFTModule  # noqa: E402
-from lycoris.modules.full import FullModule  # noqa: E402
-from lycoris.modules.glora import GLoRAModule  # noqa: E402
-from lycoris.modules.ia3 import IA3Module  # noqa: E402
-from lycoris.modules.locon import LoConModule  # noqa: E402
-from lycoris.modules.loha import LohaModule  # noqa: E402
-from lycoris.modules.lokr import LokrModule  # noqa: E402
-from lycoris.modules.norms import NormModule  # noqa: E402
+from lycoris.modules.boft import ButterflyOFTModule
+from lycoris.modules.diag_oft import DiagOFTModule
+from lycoris.modules.full import FullModule
+from lycoris.modules.glora import GLoRAModule
+from lycoris.modules.ia3 import IA3Module
+from lycoris.modules.locon import LoConModule
+from lycoris.modules.loha import LohaModule
+from lycoris.modules.lokr import LokrModule
+from lycoris.modules.norms import NormModule
 
 DORA = {"weight_decompose": True}
 # (what, class, settings, [shapes]): 2 numbers are a linear layer, 4 a convolution.
@@ -121,7 +121,8 @@ class Types(unittest.TestCase):
         save_file(base, self.folder / "base.safetensors")
         save_file(file, self.folder / "lora.safetensors")
         out = self.folder / "out.safetensors"
-        ended = merge({"base": str(self.folder / "base.safetensors"), "loras": [{"path": str(self.folder / "lora.safetensors")}], "out": str(out), "verify": True})
+        loras = [{"path": str(self.folder / "lora.safetensors")}]
+        ended = merge({"base": str(self.folder / "base.safetensors"), "loras": loras, "out": str(out), "verify": True})
         self.assertLessEqual(ended["verified"]["worstSteps"], 1)
         merged = load_file(out)
         for key, (what, reference) in wanted.items():

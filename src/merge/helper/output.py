@@ -132,8 +132,9 @@ def copy_some(source: int, start: int, descriptor: int, target: int, count: int)
 
 def refuse_strange_place(path: str, *, folder: bool) -> None:
     """Whatever stands there and was no model is not replaced."""
-    if os.path.islink(path) and not os.path.exists(path):
-        os.stat(path)  # a loop, or a link into nowhere: the system says which
+    for place in (os.path.dirname(path), path):
+        if os.path.islink(place) and not os.path.exists(place):
+            os.stat(place)  # a loop, or a link into nowhere: the system says which
     if not os.path.lexists(path):
         return
     if folder:
