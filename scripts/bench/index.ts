@@ -6,10 +6,11 @@ import { accessSync, constants } from "node:fs";
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { buildFettle } from "./build-fettle.ts";
+import { comfyuiCommand, hasComfyui } from "./comfyui/command.ts";
 import { rowsUsage, runpodCommand } from "./runpod/command.ts";
 import { superviseCommand } from "./supervise-command.ts";
 
-const usage = `bun scripts/bench/index.ts [runpod | supervise | http] [options]
+const usage = `bun scripts/bench/index.ts [runpod | supervise | http | comfyui] [options]
 
 runpod: beside the runpod Python SDK, on a local platform; about 15 minutes
   --python PATH         a Python with runpod and requests (else $FETTLE_BENCH_PYTHON, else python3)
@@ -28,7 +29,10 @@ supervise: beside bash, s6, supervisord and PM2, with eight small services
 http: stalls of the event loop with 15 MB results, the worker in this process
   --waves N             waves of four results (10)
 
-runpod and supervise
+comfyui: a no-op prompt beside a bare Python client, on the ComfyUI of COMFYUI_DIR (with COMFYUI_PYTHON) or COMFYUI_URL
+  --rounds N            interleaved rounds of 50 prompts a side (10)
+
+runpod, supervise and comfyui
   --fettle PATH         the binary, or a .ts file to run with this runtime (default: this source, compiled for the run)
   --json                print one JSON value`;
 
@@ -53,6 +57,7 @@ const { values: flags, positionals } = parseArgs({
 const benches: Readonly<Record<string, () => Promise<number>>> = {
   runpod: () => withFettle(runpod),
   supervise: () => withFettle(supervise),
+  comfyui: async () => (hasComfyui(process.env, say) ? await withFettle(comfyui) : 0),
   async http() {
     const { httpCommand } = await import("./http-command.ts");
     return await httpCommand({ waves: Number(flags.waves), json: flags.json });
@@ -93,6 +98,10 @@ function runpod(fettle: string): Promise<number> {
     json,
     say,
   });
+}
+
+function comfyui(fettle: string): Promise<number> {
+  return comfyuiCommand({ fettle, env: process.env, rounds: Number(flags.rounds ?? 10), perRound: 50, json: flags.json, say });
 }
 
 function supervise(fettle: string): Promise<number> {

@@ -18,6 +18,8 @@ export interface Wish {
   /** Of a former instance: its journal is taken up. */
   readonly stateDir?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** Another one than dist/fettle. */
+  readonly program?: string;
 }
 
 export interface JobReply {
@@ -51,7 +53,7 @@ export interface Fettle {
 }
 
 /** The compiled binary as the container's CMD, in folders of its own, on ports of its own. */
-export async function startFettle({ config, args = [], stateDir, env: more = {} }: Wish): Promise<Fettle> {
+export async function startFettle({ config, args = [], stateDir, env: more = {}, program = binary }: Wish): Promise<Fettle> {
   const dir = mkdtempSync(join(tmpdir(), "fettle-live-"));
   const state = stateDir ?? join(dir, "state");
   mkdirSync(state, { recursive: true });
@@ -59,7 +61,7 @@ export async function startFettle({ config, args = [], stateDir, env: more = {} 
   const own = { log: { level: "debug", format: "plain" }, stateDir: state, logDir: join(dir, "log"), runtimeDir: join(dir, "run"), health: { enabled: false } };
   writeFileSync(file, JSON.stringify({ version: 1, ...own, ...config }));
   const env = { ...process.env, FETTLE_HANDLER: "false", OMP_NUM_THREADS: process.env["OMP_NUM_THREADS"] ?? "1", ...more };
-  const child = spawn(binary, ["start", "--config", file, ...args], { cwd: dir, env, stdio: ["ignore", "ignore", "pipe"] });
+  const child = spawn(program, ["start", "--config", file, ...args], { cwd: dir, env, stdio: ["ignore", "ignore", "pipe"] });
   return await follow(child, { dir, stateDir: state });
 }
 

@@ -11,14 +11,16 @@ export interface SettingWish {
   /** Of ComfyUI as profile comfyui has it; by default the target. */
   readonly url?: string;
   readonly jobs?: Readonly<Record<string, unknown>>;
+  /** Another one than dist/fettle. */
+  readonly binary?: string;
 }
 
 /** fettle with the real engine by profile comfyui, jobs over HTTP and, where the environment says so, from RunPod. */
-export async function startWithComfy(target: Target, { copies = 1, env = {}, url, jobs = {} }: SettingWish = {}): Promise<Fettle> {
+export async function startWithComfy(target: Target, { copies = 1, env = {}, url, jobs = {}, binary }: SettingWish = {}): Promise<Fettle> {
   const running = url ?? (target.type === "running" ? target.url : undefined);
   const engine = running === undefined && target.type === "launch" ? launched(target, copies) : {};
   const config = { extends: "comfyui", engines: { [engineName]: engine }, sources: { http: { port: 0 } }, jobs, stop: { budget: "20s" } };
-  return await startFettle({ config, env, args: running === undefined ? [] : ["--engine-url", running] });
+  return await startFettle({ config, env, args: running === undefined ? [] : ["--engine-url", running], ...(binary !== undefined && { program: binary }) });
 }
 
 /** Nothing is written into ComfyUI's own folder. */
