@@ -1,6 +1,5 @@
 import { basename } from "node:path";
 import ora from "ora";
-import type { FettleError } from "../src/errors/fettle-error.ts";
 import type { Log } from "../src/log/log.ts";
 import type { MergeReport } from "../src/merge/merge-request.ts";
 import type { MergeEvent } from "../src/merge/run-recipe.ts";
@@ -56,14 +55,12 @@ export function showMergeProgress(log: Log, { templates }: { readonly templates:
           return line.say("success", describeReport(event.report));
         case "failed":
           finished += 1;
-          return line.say("error", `${event.name} is not merged: ${reasonOf(event.error)}`);
+          return line.say("error", `${event.name} is not merged (${event.error.code})`);
       }
     },
     [Symbol.dispose]: () => line.end(),
   };
 }
-
-const reasonOf = ({ message, hint }: FettleError): string => `${message} ${hint}`;
 
 interface Line {
   /** A step begins. */

@@ -20,7 +20,7 @@ def system_refusal(error: OSError, path: str) -> Refusal:
     """The system's own no, with the code and the hint that fit it."""
     where = error.filename if isinstance(error.filename, str) else path
     reason = f"{where}: {(error.strerror or str(error)).lower()}"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return Refusal(reason, hint="Free some space, or write to another disk.", code="merge.no-space")
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return Refusal(reason, hint="Choose a folder that may be written to.", code="merge.unwritable")
