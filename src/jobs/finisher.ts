@@ -1,3 +1,4 @@
+import { rm } from "node:fs/promises";
 import type { EngineOutput } from "../engines/engine.ts";
 import { catalog, type ErrorCode } from "../errors/catalog.ts";
 import type { FettleEvent } from "../events/event.ts";
@@ -104,10 +105,14 @@ export class Finisher {
     this.#planSweep();
   }
 
-  /** Removes what need not be kept any longer, and comes back while something is kept. */
-  sweep(now = Date.now()): void {
-    for (const key of this.#journal.expire(now - this.#keepMs, keptBytes)) this.#journal.removeFiles(key);
+  /**
+   * Forgets what need not be kept any longer, and comes back while something is kept. Resolves when the files are gone: hundreds of
+   * large ones take the file system a while, and nothing waits for that. What a sudden end leaves goes at the next start.
+   */
+  async sweep(now = Date.now()): Promise<void> {
+    const keys = this.#journal.expire(now - this.#keepMs, keptBytes);
     if (this.#journal.keepsDelivered()) this.#planSweep();
+    for (const key of keys) for (const path of this.#journal.filesOf(key)) await rm(path, { force: true }).catch(() => {});
   }
 
   close(): void {
@@ -167,7 +172,7 @@ export class Finisher {
     this.#sweep ??= setTimeout(
       () => {
         this.#sweep = undefined;
-        this.sweep();
+        void this.sweep();
       },
       Math.max(1, Math.min(sweepEveryMs, this.#keepMs)),
     ).unref();

@@ -72,7 +72,7 @@ export class Journal {
   renew(key: number, receivedAt: number, envelope: string): void {
     this.#sync(false);
     // Whoever reads the former result goes on with what he has open; the next one is a new file.
-    this.removeFiles(key);
+    for (const path of this.filesOf(key)) rmSync(path, { force: true });
     this.#prepare(
       `UPDATE job SET state = 'accepted', receivedAt = ?, envelope = ?, attempts = 0, losses = 0, engine = NULL, status = NULL, code = NULL, errorPath = NULL, record = NULL, body = NULL, finishedAt = NULL WHERE key = ?`,
     ).run(receivedAt, envelope, key);
@@ -188,8 +188,8 @@ export class Journal {
   }
 
   /** A job's result and everything else on disk that belongs to it. */
-  removeFiles(key: number): void {
-    for (const path of [this.bodyPath(key), this.streamPath(key)]) rmSync(path, { force: true });
+  filesOf(key: number): readonly string[] {
+    return [this.bodyPath(key), this.streamPath(key)];
   }
 
   /** The terminal result of a finished or delivered job. */

@@ -16,6 +16,7 @@ import { Journal, type JournalRow } from "../jobs/journal.ts";
 import { Pool } from "../jobs/pool.ts";
 import { Readiness } from "../jobs/readiness.ts";
 import { createPreparer } from "../jobs/prepare/create-prepare.ts";
+import { createTemplateBook, templateSettingsOf } from "../jobs/prepare/templates.ts";
 import type { OutputStep } from "../jobs/run-job.ts";
 import { SourceLoop } from "../jobs/source-loop.ts";
 import type { Source } from "../jobs/source.ts";
@@ -73,7 +74,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   const journal = await Journal.open(place, { signal: options.stop, onWarning: (message) => log.warn(message) });
   const finisher = new Finisher({ journal, emit, keepMs: settings.jobs.keepResults });
   const recovered = recoverRows(journal, log);
-  finisher.sweep();
+  void finisher.sweep();
 
   const pool = new Pool();
   const life = new AbortController();
@@ -111,6 +112,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   const preparer = createPreparer(
     { ...settings.jobs, jobBuckets: settings.results.jobBuckets },
     settings.engines.map(({ kind }) => kind),
+    templateBook(settings.engines),
   );
   const sources = createSources({
     settings,
@@ -192,6 +194,11 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     process.off("SIGTERM", onSignal);
   }
   return exitCode;
+}
+
+function templateBook(engines: WorkerSettings["engines"]) {
+  const templates = templateSettingsOf(engines);
+  return templates && createTemplateBook(templates);
 }
 
 /** Once in a container's life: a worker that came back finds its engines' models in the memory that it would look for. */
