@@ -1,3 +1,4 @@
+import { constants } from "node:os";
 import type { ErrorCode } from "../errors/catalog.ts";
 import { FettleError } from "../errors/fettle-error.ts";
 
@@ -34,9 +35,17 @@ export function toError(fault: Fault, name: string, details: Record<string, unkn
   });
 }
 
+/** Deno leaves some of its errors without a code; the number stands in the text. */
+export function codeOf(error: unknown): string | undefined {
+  const { code, message } = error as NodeJS.ErrnoException;
+  const number = Number(/\(os error (\d+)\)/.exec(message)?.[1]);
+  return code ?? Object.entries(constants.errno).find(([, one]) => one === number)?.[0];
+}
+
 /** A file operation's failure in words, with the code it falls under. */
 export function storeFault(error: unknown, path: string): Fault {
-  const { code, message } = error as NodeJS.ErrnoException;
+  const { message } = error as Error;
+  const code = codeOf(error);
   switch (code) {
     case "ENOSPC":
     case "EDQUOT":

@@ -42,13 +42,16 @@ export function openMergeCli(env: Record<string, string> = {}): MergeCli {
       let err = "";
       child.stdout.on("data", (chunk: Buffer) => (out += chunk.toString()));
       child.stderr.on("data", (chunk: Buffer) => (err += chunk.toString()));
-      return { child, ended: new Promise((resolve) => void child.on("close", (code, signal) => resolve({ code, signal, out, err }))) };
+      return { child, ended: new Promise((resolve) => void child.on("close", (code, signal) => resolve({ code: codeOf(code, signal), signal, out, err }))) };
     },
     run: (args, options) => cli.start(args, options).ended,
     [Symbol.dispose]: () => rmSync(folder, { recursive: true, force: true }),
   };
   return cli;
 }
+
+/** Deno tells of an exit with 130 as of a death by SIGINT. */
+const codeOf = (code: number | null, signal: NodeJS.Signals | null): number | null => (signal === "SIGINT" ? 130 : code);
 
 interface Tensor {
   readonly shape: readonly number[];

@@ -184,7 +184,8 @@ test("SIGINT ends it with 130; the next run goes on with what was fetched", asyn
     if (++asked < stopAt) return sendRanges(baseA)(request, response, self);
     if (asked === stopAt) child.kill("SIGINT");
   });
-  assert.equal((await ended).code, 130);
+  const first = await ended;
+  assert.equal(first.code, 130, `${first.signal} ${first.err}`);
   assert.deepEqual(
     readdirSync(cli.folder).filter((name) => name.includes("merged")),
     [],
