@@ -21,7 +21,8 @@ const awayMs = 60_000;
  * An observer of the supervisor's events; engines that were not launched here are judged by the pool's word.
  */
 export class EnginePulse {
-  readonly #beats: readonly Beat[];
+  #beats: readonly Beat[] = [];
+  readonly #services: readonly string[];
   readonly #pool: Pool;
   readonly #hasForeign: boolean;
   readonly #unwatch: () => void;
@@ -31,11 +32,8 @@ export class EnginePulse {
 
   constructor({ engines, snapshot, pool }: { engines: readonly PlannedEngine[]; snapshot: Snapshot; pool: Pool }) {
     this.#pool = pool;
-    this.#beats = engines.flatMap(({ service }) => {
-      if (service === undefined) return [];
-      const state = snapshot.services?.find(({ name }) => name === service)?.state;
-      return [{ service, failures: state === "backing-off" ? 1 : 0, givenUp: state === "crash-looping" }];
-    });
+    this.#services = engines.flatMap(({ service }) => service ?? []);
+    this.resume(snapshot);
     this.#hasForeign = engines.some(({ service }) => service === undefined);
     this.#unwatch = pool.watch(() => this.#look());
     this.#look();
@@ -66,6 +64,19 @@ export class EnginePulse {
       default:
         return;
     }
+  }
+
+  /** What the supervisor says now, at the start and after its events were not followed for a while. */
+  resume(snapshot: Pick<Snapshot, "services">): void {
+    this.#beats = this.#services.map((service) => {
+      const state = snapshot.services?.find(({ name }) => name === service)?.state;
+      return { service, failures: state === "backing-off" ? 1 : 0, givenUp: state === "crash-looping" };
+    });
+  }
+
+  /** No engine will run a job again without somebody's help. */
+  get areAllGivenUp(): boolean {
+    return this.#beats.length > 0 && !this.#hasForeign && this.#beats.every(({ givenUp }) => givenUp);
   }
 
   get isAlive(): boolean {

@@ -21,8 +21,6 @@ interface Member {
   asking: boolean;
   /** What was said of it last. */
   told: boolean | undefined;
-  /** Its service crash-loops or was given up: only somebody's help brings it back. */
-  dead: boolean;
   /** Raised by each restart and each new process: what happened in a former life of the engine asks for no further restart. */
   life: number;
 }
@@ -63,7 +61,6 @@ export class Readiness {
       cold: engine.warmUp !== undefined,
       asking: false,
       told: undefined,
-      dead: false,
       life: 0,
     };
     this.#members.set(engine.name, member);
@@ -75,7 +72,6 @@ export class Readiness {
     if (!("service" in event)) return;
     for (const member of this.#members.values()) {
       if (member.planned.service !== event.service) continue;
-      member.dead = isDead(event.type) ?? member.dead;
       if (event.type === "service.ready") {
         member.up = true;
         member.doubted = false;
@@ -88,11 +84,6 @@ export class Readiness {
       else continue;
       this.#update(member);
     }
-  }
-
-  /** No engine will run a job again without somebody's help. */
-  get areAllDead(): boolean {
-    return this.#members.size > 0 && [...this.#members.values()].every(({ dead }) => dead);
   }
 
   /** What the supervisor says now, after its events were not followed for a while. */
@@ -224,10 +215,4 @@ export class Readiness {
       return false;
     }
   }
-}
-
-/** Undefined: the event says nothing about that. */
-function isDead(type: StampedEvent["type"]): boolean | undefined {
-  if (type === "service.crash-looping" || type === "service.given-up") return true;
-  return type === "service.spawned" || type === "service.ready" ? false : undefined;
 }

@@ -128,7 +128,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     pulse,
     checkFitness: fitnessFor(options),
     feed,
-    areEnginesDead: () => readiness.areAllDead,
+    areEnginesDead: () => pulse.areAllGivenUp,
   });
   emit({ type: "worker.started", pid: process.pid, sources: sources.map(({ name }) => name) });
   const followers = {
@@ -136,7 +136,10 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       readiness.observe(event);
       pulse.observe(event);
     },
-    resume: (engines: Snapshot["engines"]) => readiness.resume(engines),
+    resume(now: Snapshot) {
+      readiness.resume(now.engines);
+      pulse.resume(now);
+    },
   };
   const following = followSupervisor(control, snapshot.seq, followers, {
     signal: life.signal,

@@ -57,6 +57,19 @@ test("One engine of several that lives is enough; a stop that was asked for is n
 test("A worker that was restarted beside a crash-looping engine is not well; one without engines is", () => {
   assert.equal(pulseOf(["crash-looping"]).pulse.isAlive, false);
   assert.equal(pulseOf([]).pulse.isAlive, true);
+  const areGivenUp = (states: readonly string[], external = false) => pulseOf(states, external).pulse.areAllGivenUp;
+  assert.deepEqual(
+    [areGivenUp(["crash-looping"]), areGivenUp([]), areGivenUp(["crash-looping", "ready"]), areGivenUp(["crash-looping"], true)],
+    [true, false, false, false],
+  );
+});
+
+test("What was missed of the supervisor's events is made good by its present state", () => {
+  const { pulse, tell } = pulseOf(["ready"]);
+  pulse.resume({ services: [{ name: "e0", state: "crash-looping", restarts: 5, role: "engine" }] });
+  assert.deepEqual([pulse.isAlive, pulse.areAllGivenUp], [false, true]);
+  tell("service.spawned", "e0");
+  assert.equal(pulse.areAllGivenUp, false);
 });
 
 test("An engine of somebody else may be away for a while", () => {
