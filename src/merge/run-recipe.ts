@@ -6,7 +6,7 @@ import { storeFault } from "../models/fault.ts";
 import { type FetchedModel, type FetchEvent, lookAhead, type WantedModel } from "../models/fetch-model.ts";
 import { type FetchedModels, fetchModels } from "../models/fetch-models.ts";
 import { openKnownHashes } from "../models/known-hash.ts";
-import { acquireLock } from "../models/lock.ts";
+import { acquireLock, clearDeadLock } from "../models/lock.ts";
 import { sourceId } from "../models/model-source.ts";
 import type { ModelSettings } from "../models/settings.ts";
 import type { MergeReport } from "./merge-request.ts";
@@ -85,6 +85,7 @@ async function isThere(template: MergeTemplate, models: ModelSettings): Promise<
   const cache = openModelCache(models.cacheDir);
   const cached = await Promise.all(inputs.map(async (one) => isLocal(one) || (one.source.kind !== "file" && (await cache.lookUp(one.source)) !== undefined)));
   if (inputs.some(isLocal) && cached.every(Boolean)) return undefined;
+  clearDeadLock(lockOf(out));
   return { name, out, written: false, upToDate: true, tensors: 0, changedTensors: 0, sizeBytes: 0, coverage: [] };
 }
 
@@ -112,15 +113,16 @@ async function mergeOne(template: MergeTemplate, fetched: FetchedModels, options
     return report;
   };
   if (options.dryRun) return await run();
-  // Beside the output: whoever shares the volume with it sees it, whatever cache they have.
-  const lock = join(dirname(out), `.${basename(out)}.fettle-lock`);
-  using _held = await acquireLock(lock, { signal, onWait: (holder) => onEvent({ type: "waiting", name, holder }) }).catch((error: unknown) => {
+  using _held = await acquireLock(lockOf(out), { signal, onWait: (holder) => onEvent({ type: "waiting", name, holder }) }).catch((error: unknown) => {
     signal.throwIfAborted();
     const { code, reason } = storeFault(error, dirname(out));
     throw new FettleError(code === "model.no-space" ? "merge.no-space" : "merge.unwritable", `Cannot merge ${name}: ${reason}.`, { cause: error });
   });
   return await run();
 }
+
+/** Beside the output: whoever shares its volume sees it, whatever cache they have. */
+const lockOf = (out: string): string => join(dirname(out), `.${basename(out)}.fettle-lock`);
 
 function present(result: FetchedModel | FettleError): FetchedModel {
   if (result instanceof FettleError) throw result;

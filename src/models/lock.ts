@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { pause } from "../util/pause.ts";
 import { isGone, ownMark, parseMark, type ProcessMark } from "./process-mark.ts";
@@ -37,6 +37,17 @@ export async function acquireLock(path: string, { signal, staleMs = usualStaleMs
     if (!waited) onWait?.(chain.holder ? `process ${chain.holder.pid} on ${chain.holder.host}` : "another process");
     waited = true;
     await pause(waitMs, { signal });
+  }
+}
+
+/** Removes what dead holders left of a lock that nobody wants any more; a living one keeps it. Never throws. */
+export function clearDeadLock(path: string): void {
+  try {
+    if (!existsSync(path)) return;
+    const chain = walk(path, ownMark(), new Map(), usualStaleMs);
+    if (chain.type === "ours") hold(chain.files)[Symbol.dispose]();
+  } catch {
+    // A folder that is read-only now keeps them.
   }
 }
 

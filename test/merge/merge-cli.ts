@@ -84,7 +84,7 @@ const module = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q";
 export const tinyBase = (offset: number, restBytes = 400_000): Buffer =>
   tensorFile({
     [weight]: { shape: [2, 2], values: [1, 2, 3, 4].map((one) => one + offset) },
-    "first_stage_model.x": { shape: [restBytes / 4], values: Array.from({ length: restBytes / 4 }, (_, index) => index + offset) },
+    "first_stage_model.x": { shape: [restBytes / 4], values: Array.from({ length: restBytes / 4 }, (_, index) => (index % 1000) + offset) },
   });
 
 /** At strength s it adds s · [[2,20],[4,40]] · alpha. */
