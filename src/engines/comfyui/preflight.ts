@@ -30,8 +30,40 @@ export function preflight(workflow: Workflow, info: ObjectInfo, { names = [], up
     for (const [input, value] of Object.entries(inputs)) checkLink(input, value, { workflow, info, fault });
     if (known) checkInputs(known, inputs, { uploads, fault });
   }
+  for (const [node, input] of circles(workflow)) {
+    faults.push({ node, class: workflow[node]?.class_type ?? "", input, message: "it is linked in a circle", hint: "nothing can come out of it" });
+  }
   if (used?.size === 0) faults.push({ node: "-", message: "no node gives an output", hint: "end it with SaveImage or another output node" });
   return faults;
+}
+
+/** Links that close a circle, of which ComfyUI says only that validation failed. Without recursion: a workflow may be a long chain. */
+function circles(workflow: Workflow): [node: string, input: string][] {
+  const found: [string, string][] = [];
+  const state = new Map<string, "open" | "closed">();
+  for (const start of Object.keys(workflow)) {
+    const path = state.has(start) ? [] : [{ node: start, links: linksOf(workflow, start) }];
+    if (path.length > 0) state.set(start, "open");
+    for (let top = path.at(-1); top; top = path.at(-1)) {
+      const [input, from] = top.links.pop() ?? [];
+      if (input === undefined || from === undefined) {
+        state.set(top.node, "closed");
+        path.pop();
+      } else if (state.get(from) === "open") found.push([top.node, input]);
+      else if (!state.has(from)) {
+        state.set(from, "open");
+        path.push({ node: from, links: linksOf(workflow, from) });
+      }
+    }
+  }
+  return found;
+}
+
+function linksOf(workflow: Workflow, node: string): [input: string, from: string][] {
+  return Object.entries(workflow[node]?.inputs ?? {}).flatMap(([input, value]): [string, string][] => {
+    const from = asLink(value)?.[0];
+    return from !== undefined && Object.hasOwn(workflow, from) ? [[input, from]] : [];
+  });
 }
 
 type Report = (input: string | undefined, message: string, hint?: string) => void;

@@ -9,7 +9,7 @@ export type Workflow = Readonly<Record<string, WorkflowNode>>;
 
 export type Link = readonly [node: string, output: number];
 
-/** `[“4”, 0]`: another node's output. ComfyUI takes a number for the node as well, and so do we. */
+/** `["4", 0]`: another node's output. A number for the node is read too, for ComfyUI to say what it thinks of it. */
 export function asLink(value: unknown): Link | undefined {
   if (!Array.isArray(value) || value.length !== 2) return undefined;
   const [node, output] = value as readonly unknown[];

@@ -2,6 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { readClassNames } from "../../../src/engines/comfyui/class-names.ts";
+import { readNodeClass } from "../../../src/engines/comfyui/object-info.ts";
+import { preflight } from "../../../src/engines/comfyui/preflight.ts";
 import { startComfyDouble } from "../../doubles/comfyui.ts";
 import { graphCases } from "../../fixtures/comfy-graphs.ts";
 import { smallPng } from "../../fixtures/sdapi-answer.ts";
@@ -100,6 +102,21 @@ test("a class is asked for once; a model that came in between is seen", async ()
   assert.match(say(await client.run(job("second"))), /^job\.invalid Cannot run the job: model: the server has no model "second"/);
   checkpoints.push("second.safetensors");
   answerOf(await client.run(job("second")));
+});
+
+test("a circle is named, a chain of thousands is none", async () => {
+  await using comfy = await startComfyDouble();
+  await using client = connect(comfy.url);
+  const invert = (from: string) => ({ class_type: "ImageInvert", inputs: { image: [from, 0] } });
+  assert.match(
+    say(await client.run({ workflow: { "1": invert("3"), "3": invert("1"), "2": save("1") } })),
+    /^job\.invalid Cannot run the workflow: node 3 \(ImageInvert\), image: it is linked in a circle/,
+  );
+  const chain = Object.fromEntries(Array.from({ length: 2000 }, (_, index) => [`n${index}`, index === 0 ? picture : invert(`n${index - 1}`)]));
+  const info = new Map(
+    ["EmptyImage", "ImageInvert", "SaveImage"].map((name) => [name, readNodeClass(name, { output: ["IMAGE"], output_node: name === "SaveImage" })]),
+  );
+  assert.deepEqual(preflight({ ...chain, end: save("n1999") }, info), []);
 });
 
 test("the names of thousands of classes, in chunks of any size", async () => {

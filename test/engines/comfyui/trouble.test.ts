@@ -213,13 +213,16 @@ test("closing the connection ends its jobs and does not wait for a socket", asyn
   await client[Symbol.asyncDispose]();
 });
 
-test("a video of 60 MB goes through without being held", async () => {
+test("a large video goes through without being held", async () => {
   await using comfy = await startComfyDouble();
   await using client = connect(comfy.url);
-  const before = process.memoryUsage().rss;
-  const result = await client.run({
-    workflow: { ...workflow(), "4": { class_type: "SaveVideo", inputs: { image: ["2", 0], filename_prefix: "clip", bytes: 60_000_000 } } },
+  const video = (bytes: number) => ({
+    workflow: { ...workflow(), "4": { class_type: "SaveVideo", inputs: { image: ["2", 0], filename_prefix: "clip", bytes } } },
   });
-  assert.ok(result.type === "done" && result.output.answer.sizeBytes > 80_000_000);
-  assert.ok(process.memoryUsage().rss - before < 60_000_000, `${(process.memoryUsage().rss - before) / 1e6} MB`);
+  // What the runtime takes for itself, once.
+  await client.run(video(60_000_000));
+  const before = process.memoryUsage().rss;
+  const result = await client.run(video(150_000_000));
+  assert.ok(result.type === "done" && result.output.answer.sizeBytes > 200_000_000);
+  assert.ok(process.memoryUsage().rss - before < 75_000_000, `${(process.memoryUsage().rss - before) / 1e6} MB`);
 });
