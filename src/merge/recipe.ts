@@ -73,6 +73,10 @@ function asError(found: readonly Diagnostic[]): FettleError {
   });
 }
 
+/** A drawn line may hold a URL with a token or a password. As many stars as letters, so that the mark under the line keeps its place. */
+const withoutSecrets = (text: string): string =>
+  text.replace(/(?<=[?&](?:token|api_?key|sig|signature)=)[^&\s"',}\]]+|(?<=:\/\/[^\s/"']*:)[^\s/"'@]+(?=@)/gi, (secret) => "*".repeat(secret.length));
+
 /** A union's issue is about the whole: what one of its branches found deeper down says more. */
 function unwrap(issues: readonly z.core.$ZodIssue[]): z.core.$ZodIssue[] {
   return issues.flatMap((issue) => {

@@ -132,6 +132,13 @@ test("mistakes in a recipe are named with their place", () => {
   }
 });
 
+test("a token or a password in a drawn line becomes stars", () => {
+  const error = mistakeOf('a: { checkpoint: "https://civitai.com/api/download/models/1?token=SECRET&type=Model", lorras: ["https://me:SECRET@host/x"] }\n');
+  assert.equal(error.hint, 'Did you mean "loras"?');
+  assert.match(error.where?.source ?? "", /token=\*{6}&type=Model.*me:\*{6}@host/);
+  assert.doesNotMatch(JSON.stringify({ ...error, message: error.message }), /SECRET/);
+});
+
 test("two templates with one output, an empty file and a missing one are refused", () => {
   const twice = { a: { checkpoint: "b", loras: ["l"], output: "x" }, b: { checkpoint: "b", loras: ["l"], output: "x" } };
   assert.match(mistakeOf(JSON.stringify(twice)).message, /"a" and "b" both write/);

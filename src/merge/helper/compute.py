@@ -11,7 +11,7 @@ import numpy
 from adapters import Product, ReadRows, Rows
 from blend import Blend
 from halves import FLOATS, LARGEST
-from kernel import CHUNK_ELEMENTS, Kernel
+from kernel import Kernel
 from plan import Change
 from refusal import Refusal
 from safetensors_file import ITEM_BYTES, read_into
@@ -67,24 +67,32 @@ class Piece:
     def load(self) -> None:
         if self.up is not None or self.rows is not None:
             return
-        ups, downs = [], []
+        if self.changes[0].adapter.rank:
+            self.load_products()
+            return
+        (change,) = self.changes
+        self.read = self.blend.reader(change.places)
+        self.rows = change.adapter.prepare(self.read)
+
+    def load_products(self) -> None:
+        """U = [s1·U1, s2·U2 …], D = [D1; D2 …], filled in place: side by side they are one matrix product with one rounding."""
+        height, width = self.segment.last - self.segment.first, self.segment.out.source.columns
+        rank = sum(change.adapter.rank for change in self.changes)
+        self.up, self.down = numpy.empty((height, rank), numpy.float32), numpy.empty((rank, width), numpy.float32)
+        at = 0
         for change in self.changes:
-            if not change.adapter.rank:
-                self.read = self.blend.reader(change.places)
-                self.rows = change.adapter.prepare(self.read)
-                return
             made = change.adapter.prepare(no_rows)
             assert isinstance(made, Product)
             up, down, place = made.up, made.down, change.place
             if place.transposed:
-                up, down = numpy.ascontiguousarray(down.T), numpy.ascontiguousarray(up.T)
+                up, down = down.T, up.T
             begin = place.module_first + self.segment.first - place.first
             if up.any() and down.any():
                 self.watch.active.add(change.lora)
-            ups.append(up[begin : begin + self.segment.last - self.segment.first] * numpy.float32(change.scale))
-            downs.append(down)
-        self.up = numpy.ascontiguousarray(numpy.concatenate(ups, axis=1) if len(ups) > 1 else ups[0])
-        self.down = numpy.concatenate(downs, axis=0) if len(downs) > 1 else downs[0]
+            own = up.shape[1]
+            numpy.multiply(up[begin : begin + height], numpy.float32(change.scale), out=self.up[:, at : at + own])
+            self.down[at : at + own] = down
+            at += own
 
     def drop(self) -> None:
         self.up = self.down = self.rows = self.read = None
@@ -150,7 +158,7 @@ class Computer:
     def run_pieces(self, segment: Segment, pieces: list[Piece], write: Write) -> None:
         source = segment.out.source
         turns = len(pieces) > 1 and sum(piece.elements for piece in pieces) > FACTOR_ELEMENTS
-        elements = CHUNK_ELEMENTS * (4 if turns else 1)
+        elements = self.kernel.chunk_elements * (4 if turns else 1)
         step = segment.last - segment.first if segment.out.transposed else max(1, elements // max(1, source.columns))
         for first in range(segment.first, segment.last, step):
             if write.stopped():

@@ -14,6 +14,8 @@ CHUNK_ELEMENTS = 512 * 1024  # smaller ones pay Python's overhead, larger ones l
 
 
 class Kernel:
+    chunk_elements = CHUNK_ELEMENTS
+
     def __init__(self) -> None:
         self.scratch = Scratch()
         self.bytes: dict[str, numpy.ndarray] = {}
@@ -42,6 +44,8 @@ class Kernel:
 
 
 class TorchKernel(Kernel):
+    chunk_elements = CHUNK_ELEMENTS // 2  # no scratch passes over a chunk, so less of it; and torch alone takes 220 MB
+
     def __init__(self) -> None:
         super().__init__()
         import torch

@@ -4,6 +4,7 @@ an "error". Needs numpy only; torch is used where it is there and pays."""
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -13,9 +14,7 @@ from typing import Any
 
 # Threads of ours share the work; BLAS must not start its own, and reads this once, when numpy is imported.
 os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
-# One heap: with one for each thread, freed factors stay with the thread that freed them.
-os.environ.setdefault("MALLOC_ARENA_MAX", "2")
-
+os.environ["MKL_DISABLE_FAST_MM"] = "1"  # torch's MKL would keep buffers for each thread
 say_lock = threading.Lock()
 
 
@@ -25,7 +24,19 @@ def say(**event: Any) -> None:
         sys.stdout.flush()
 
 
+def keep_one_heap() -> None:
+    """With a heap for each thread, glibc keeps what a thread freed for that thread; and memory is given back to the system early."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return  # not glibc
+    mallopt(-8, 1)  # M_ARENA_MAX
+    mallopt(-3, 8 * 1024 * 1024)  # M_MMAP_THRESHOLD, fixed: left alone it grows with every large array that is freed
+    mallopt(-1, 16 * 1024 * 1024)  # M_TRIM_THRESHOLD
+
+
 def main() -> int:
+    keep_one_heap()
     try:
         import numpy  # noqa: F401
     except ImportError:

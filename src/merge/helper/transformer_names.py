@@ -68,7 +68,9 @@ def unstack(table: dict[str, list[str]], path: str, rows: int, hidden: int) -> I
     pattern, number = numbered(path)
     names = table.get(pattern, [])
     # linear1 of a Flux single block: q, k and v of the model's width, the rest is the MLP.
-    sizes = [rows // len(names)] * len(names) if len(names) != 4 else [hidden, hidden, hidden, rows - 3 * hidden]
+    sizes = [hidden, hidden, hidden, rows - 3 * hidden] if len(names) == 4 else [rows // max(1, len(names))] * len(names)
+    if sum(sizes) != rows or min(sizes, default=0) <= 0:
+        return  # not of this kind
     at = 0
     for name, size in zip(names, sizes, strict=True):
         # SD3's last context block has two chunks for six; diffusers keeps them in the other order.
