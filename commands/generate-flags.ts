@@ -58,7 +58,7 @@ export function readRequest(args: Args, io: Io, config: Config): Request {
   const url = textFlag(args, "url");
   const engineUrl = textFlag(args, "engineUrl");
   if (url !== undefined && engineUrl !== undefined) throw bad("Cannot use --url and --engine-url together: each names what shall make the images.");
-  if (textFlag(args, "template") !== undefined) refuseTemplate(args);
+  if (textFlag(args, "template") !== undefined && url === undefined) checkTemplates(args, config);
   const [input, jobs] = [textFlag(args, "input"), textFlag(args, "jobs")];
   if (input !== undefined && jobs !== undefined) throw bad("Cannot use --input and --jobs together: name one of them.");
   const path = jobs ?? input;
@@ -111,6 +111,7 @@ function readFields(args: Args): JobBody {
     height: numberFlag(args, "height", { min: 8, max: 16_384, multipleOf: 8 }),
     seed: numberFlag(args, "seed", { min: -1, max: 2 ** 53 - 1 }),
     sampler_name: textFlag(args, "sampler"),
+    template: textFlag(args, "template"),
     format: readFormat(args),
     quality: numberFlag(args, "quality", { min: 1, max: 100 }),
   };
@@ -138,9 +139,11 @@ function readWorkflow(args: Args, io: Io, { fills }: { fills: boolean }): { read
   return { fields: { workflow: basename(path, ".json") }, folder };
 }
 
-function refuseTemplate(args: Args): void {
+/** Which templates there are is looked at with the job; a running instance knows its own. */
+function checkTemplates(args: Args, { engines }: Config): void {
+  if (Object.values(engines).some((engine) => engine.kind === "diffusers" && engine.templates !== undefined)) return;
   throw new FettleError("job.invalid", `Cannot use --template ${textFlag(args, "template")}: the configuration declares no templates.`, {
-    hint: "Only engines of kind diffusers take templates, once the configuration declares them.",
+    hint: "Only engines of kind diffusers take templates: engines.NAME.templates names their file.",
   });
 }
 

@@ -13,7 +13,7 @@ export const command: Command = {
   summary: "Find a template's files and download what is missing; the bundled engine asks",
   flags: [
     { usage: "--file <file>", summary: "templates.json" },
-    { usage: "--name <name>", summary: "The template" },
+    { usage: "--name <name>", summary: "The template; empty: the first" },
     { usage: "--models-dir <dir>", summary: "Where downloads are kept, and relative paths are looked for" },
     { usage: "--merged-dir <dir>", summary: "Where merged models are looked for; may be repeated", repeat: true },
     { usage: "--vae <source>", summary: "A VAE for templates that name none" },
@@ -29,7 +29,8 @@ export const command: Command = {
       return value;
     };
     const say = (value: object) => out(`${JSON.stringify(value)}\n`);
-    const [file, name, modelsDir] = [resolve(cwd, needed("file", "--file")), needed("name", "--name"), resolve(cwd, needed("modelsDir", "--models-dir"))];
+    const [file, modelsDir] = [resolve(cwd, needed("file", "--file")), resolve(cwd, needed("modelsDir", "--models-dir"))];
+    const name = textFlag(args, "name") ?? "";
     const mergedDirs = ((args.flags["mergedDir"] ?? []) as readonly string[]).map((dir) => resolve(cwd, dir));
     const stateDir = env["FETTLE_STATE_DIR"] || defaultFolders(env, process.getuid?.() ?? 0).stateDir;
     // Hidden from those who look for models in the folder: what lies there has no names of its own.

@@ -39,6 +39,8 @@ export const variables: readonly Variable[] = [
   { name: "FETTLE_MODEL_CACHE", summary: "Where fetched models are kept; machines may share it on a volume. Default: models in the state folder." },
   { name: "FETTLE_DOWNLOAD_STALL", summary: "A download that is silent for so long is tried again; default 120s." },
   { name: "FETTLE_CIVITAI_URL", summary: "A mirror in place of https://civitai.com." },
+  { name: "FETTLE_TEMPLATES", summary: "templates.json of profile diffusers-runpod; default /templates.json." },
+  { name: "FETTLE_MODELS_DIR", summary: "Where profile diffusers-runpod keeps models; default /runpod-volume/models." },
   { name: "FETTLE_HANDLER_FILE", summary: "The handler of profile python-handler; default /handler.py, else ./handler.py." },
   { name: "FETTLE_HANDLER", summary: "false: profile a1111-runpod keeps fettle's RunPod source even when /handler.py exists." },
   { name: "FETTLE_SERVICE", summary: "Set by `fettle start` for everything it starts: finds processes that left their group." },

@@ -8,6 +8,7 @@ import { Pool } from "../jobs/pool.ts";
 import type { Failure } from "../jobs/finisher.ts";
 import { createPreparer } from "../jobs/prepare/create-prepare.ts";
 import type { JobOptions } from "../jobs/prepare/prepare.ts";
+import { createTemplateBook, templateSettingsOf } from "../jobs/prepare/templates.ts";
 import type { JobInput } from "../jobs/job.ts";
 import type { Log } from "../log/log.ts";
 import { createAnswerReader } from "../results/answer-reader.ts";
@@ -41,7 +42,9 @@ export function targetHere(booted: BootedEngine, { config, log }: HereOptions): 
   const pool = new Pool();
   pool.add(engine);
   pool.setReady(engine.name, true);
-  const { prepare } = createPreparer({ ...config.jobs, jobBuckets: config.results.jobBuckets }, [booted.engine.kind]);
+  const templates = templateSettingsOf([booted.engine]);
+  const rules = { ...config.jobs, jobBuckets: config.results.jobBuckets };
+  const { prepare } = createPreparer(rules, [booted.engine.kind], templates && createTemplateBook(templates));
   const { files: _files, s3: _s3, ...results } = config.results;
   const finish = createFinishStep({ results, blackImages, assetRoot: join(config.stateDir, "assets"), log });
   let count = 0;

@@ -44,6 +44,7 @@ export function planEngines(draft: Draft, options: EngineOptions): EngineService
     const launched = launcher.launch(name, engine, {
       port,
       assetDir,
+      selfArgv: options.selfArgv,
       modelsDir: modelsDirOf(config),
       ownDir: join(config.stateDir, "engines", name),
       exists: (path) => facts.existing.has(path),

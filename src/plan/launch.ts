@@ -11,6 +11,8 @@ export interface LaunchFacts {
   readonly assetDir: string;
   /** Where fettle keeps models that it made itself. */
   readonly modelsDir: string;
+  /** The argv that starts this very program again. */
+  readonly selfArgv: readonly string[];
   /** For files of this engine alone. */
   readonly ownDir: string;
   /** Whether a path exists; only for paths that the kind names in `paths`. */
@@ -41,7 +43,7 @@ export interface Launcher<Options> {
   /** Pure: what to launch for these options; an engine given by URL never gets here. */
   launch(name: string, options: Options, facts: LaunchFacts): EngineService;
   /** What its connection must know besides the address; an engine given by URL has it too. */
-  settings?(options: Options): Readonly<Record<string, unknown>>;
+  settings?(options: Options): Readonly<Record<string, unknown>> | undefined;
 }
 
 /** One row for each engine kind of the schema; the real table is in engines/index.ts. */

@@ -19,7 +19,7 @@ export interface ImageSpan {
 export interface AnswerMap {
   readonly spans: readonly ImageSpan[];
   readonly info: AnswerInfo;
-  /** The raw JSON of `outputs`, `files`, `texts` and `errors`, where the engine told them (ComfyUI). */
+  /** The raw JSON of `outputs`, `files`, `texts` and `errors` (ComfyUI), of `template`, `parameters` and `warnings` (the bundled engine). */
   readonly kept: ReadonlyMap<string, string>;
 }
 
@@ -39,7 +39,7 @@ const longestInfo = 1_048_576;
  */
 export async function mapAnswer(path: string, { extractTo, watch = "images", signal }: MapOptions): Promise<AnswerMap | undefined> {
   const spans = new SpanListener(extractTo === undefined ? undefined : join(extractTo, watch));
-  const scan = new JsonScan({ watch, listener: spans, keep: ["info", "outputs", "files", "texts", "errors"], keepBytes: longestInfo });
+  const scan = new JsonScan({ watch, listener: spans, keep: ["info", "outputs", "files", "texts", "errors", "template", "parameters", "warnings"], keepBytes: longestInfo });
   const file = await open(path, "r");
   try {
     const buffer = Buffer.allocUnsafeSlow(chunkBytes);

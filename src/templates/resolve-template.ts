@@ -56,9 +56,13 @@ export interface ResolveOptions extends MergedPlaces {
   readonly signal: AbortSignal;
 }
 
-/** Finds the merged model, else fetches what the template names; a file that cannot be had is told in its place. Throws for a template that is not there. */
-export async function resolveTemplate(name: string, options: ResolveOptions): Promise<ResolvedTemplate> {
-  const template = templateOf(name, options);
+/**
+ * Finds the merged model, else fetches what the template names; a file that cannot be had is told in its place. An empty name stands for the
+ * first template. Throws for one that is not there.
+ */
+export async function resolveTemplate(wanted: string, options: ResolveOptions): Promise<ResolvedTemplate> {
+  const template = templateOf(wanted, options);
+  const { name } = template;
   const found = options.baseOnly ? ({ type: "none" } as const) : await findMerged(name, options);
   const warnings = found.type === "stale" ? [`The merged model ${found.path} is not of this recipe any more; it was not used.`] : [];
   const isMerged = found.type === "found";
@@ -90,7 +94,7 @@ export async function resolveTemplate(name: string, options: ResolveOptions): Pr
 
 function templateOf(name: string, { file, cwd, modelsDir }: ResolveOptions): MergeTemplate {
   const all = loadRecipe(file, { cwd, outDir: modelsDir, plain: true });
-  const template = all.find((one) => one.name === name);
+  const template = name === "" ? all[0] : all.find((one) => one.name === name);
   if (template) return template;
   const names = all.map((one) => one.name);
   const near = suggest(name, names);

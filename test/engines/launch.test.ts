@@ -5,7 +5,7 @@ import { kinds } from "../../src/engines/index.ts";
 import { launcherOf, type LaunchFacts } from "../../src/plan/launch.ts";
 import { planOf } from "../plan/plan-of.ts";
 
-const facts: LaunchFacts = { port: 3000, assetDir: "/assets", modelsDir: "/models", ownDir: "/own", exists: () => false };
+const facts: LaunchFacts = { port: 3000, assetDir: "/assets", selfArgv: ["/fettle"], modelsDir: "/models", ownDir: "/own", exists: () => false };
 
 function launch(options: Record<string, unknown>, more: Partial<LaunchFacts> = {}) {
   const engine = configSchema.parse({ engines: { one: options } }).engines["one"];

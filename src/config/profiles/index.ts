@@ -1,6 +1,7 @@
 import a1111Runpod from "./a1111-runpod.yaml" with { type: "text" };
 import comfyuiPod from "./comfyui-pod.yaml" with { type: "text" };
 import comfyui from "./comfyui.yaml" with { type: "text" };
+import diffusersRunpod from "./diffusers-runpod.yaml" with { type: "text" };
 import demo from "./demo.yaml" with { type: "text" };
 import pythonHandler from "./python-handler.yaml" with { type: "text" };
 import type { Source } from "../tree.ts";
@@ -11,6 +12,7 @@ export const profiles: Readonly<Record<string, string>> = {
   "comfyui-pod": comfyuiPod,
   comfyui,
   demo,
+  "diffusers-runpod": diffusersRunpod,
   "python-handler": pythonHandler,
 };
 

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { argv, duration, flag, host, integer, port, text, url, word } from "./scalars.ts";
+import { argv, duration, flag, host, integer, port, sizeBytes, text, url, word } from "./scalars.ts";
 import { engineLiveness } from "./process.ts";
 import { launched } from "./services.ts";
 import { modelFolders } from "./steps.ts";
@@ -43,6 +43,23 @@ export const diffusersEngine = z.strictObject({
   port: port.default(3000).meta({ description: "The TCP port it listens on; 0 lets the system choose." }),
   model: word.optional().meta({ description: "A diffusers folder or a single .safetensors file of SD 1.5 or SDXL." }),
   modelsDir: word.optional().meta({ description: "A folder of models to choose from by override_settings.sd_model_checkpoint." }),
+  templates: word.optional().meta({
+    description: "templates.json (or YAML): checkpoints with LoRAs that a job names as `template`. Missing files are downloaded into modelsDir.",
+  }),
+  defaultTemplate: word.optional().meta({ description: "For jobs that name no template; unless given, `model`, else the first one." }),
+  mergedDirs: z.array(word).default([]).meta({ description: "Folders that `fettle merge` wrote to: a template's merged model there is used when its recipe is the same." }),
+  keepMerged: flag
+    .default(false)
+    .meta({ description: "After a template's first job with LoRAs put on at run time, merge it in the background into the last of mergedDirs." }),
+  vae: text.default("").meta({ description: "A VAE for SDXL models whose own needs float32: a file, a folder, hf:OWNER/REPO/FILE or https URL. With templates only." }),
+  modelMemory: z
+    .union([z.literal("auto"), sizeBytes], { error: "expected auto, or a size such as 20GB" })
+    .default(0)
+    .meta({ description: "Models are kept on the device while they fit into this together; the one not used for longest goes. auto: 70 % of a GPU. 0: one at a time." }),
+  defaults: z
+    .record(word, z.unknown())
+    .default({})
+    .meta({ description: "Parameters in A1111's names, such as steps, for jobs that do not say otherwise; a template's own `parameters` win over them." }),
   tinyModel: flag.default(false).meta({ description: "Make a tiny random-weight SDXL on the spot when `model` does not exist." }),
   device: word.default("auto").meta({ description: "auto, cpu, cuda or cuda:N" }),
   dtype: z.enum(["auto", "float16", "bfloat16", "float32"]).default("auto").meta({ description: "auto: float16 on CUDA, float32 on CPU." }),

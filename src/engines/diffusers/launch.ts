@@ -6,12 +6,16 @@ import { engineProbe, httpUrl } from "../../plan/probe.ts";
 export const diffusersLauncher: Launcher<DiffusersEngineConfig> = {
   // Of A1111's own API, so that a `url` may point at either.
   readinessPath: "/sdapi/v1/sd-models",
+  settings: ({ templates, defaultTemplate, defaults, model }) =>
+    templates === undefined && Object.keys(defaults).length === 0
+      ? undefined
+      : { ...(templates !== undefined && { templates }), ...(defaultTemplate !== undefined && { defaultTemplate }), defaults, hasModel: model !== undefined },
   paths: (config, folders) => (config.tinyModel ? [modelOf(config, folders) ?? ""] : []),
   launch(name, config, facts) {
     const model = modelOf(config, facts);
     const env = { PYTHONUNBUFFERED: "true", ...threads(facts) };
     return {
-      argv: [config.python, "-u", join(facts.assetDir, "engine.py"), ...argumentsOf(config, facts.port, model)],
+      argv: [config.python, "-u", join(facts.assetDir, "engine.py"), ...argumentsOf(config, facts, model)],
       env,
       // Ready once the model is loaded, which --preload asks for; listening alone would let jobs wait for 10 s of imports.
       readiness: engineProbe(config, `${httpUrl(config.host, facts.port)}/internal/ready`),
@@ -20,12 +24,12 @@ export const diffusersLauncher: Launcher<DiffusersEngineConfig> = {
   },
 };
 
-function argumentsOf(config: DiffusersEngineConfig, port: number, model: string | undefined): string[] {
+function argumentsOf(config: DiffusersEngineConfig, facts: LaunchFacts, model: string | undefined): string[] {
   return [
     "--host",
     config.host,
     "--port",
-    String(port),
+    String(facts.port),
     ...(model === undefined ? [] : ["--model", model]),
     ...(config.modelsDir === undefined ? [] : ["--models-dir", config.modelsDir]),
     "--device",
@@ -33,8 +37,27 @@ function argumentsOf(config: DiffusersEngineConfig, port: number, model: string 
     "--dtype",
     config.dtype,
     "--preload",
+    ...(config.modelMemory === 0 ? [] : ["--model-memory", config.modelMemory === "auto" ? "auto" : String(Math.ceil(config.modelMemory / 2 ** 20))]),
+    ...(config.templates === undefined ? [] : templateArguments(config, config.templates, facts, model)),
     ...config.extraArgs,
   ];
+}
+
+/** The engine asks this very program for a template's files: downloads and locks are its business. */
+function templateArguments(config: DiffusersEngineConfig, templates: string, facts: LaunchFacts, model: string | undefined): string[] {
+  const modelsDir = config.modelsDir ?? facts.modelsDir;
+  const resolver = [
+    ...facts.selfArgv,
+    "template",
+    "--file",
+    templates,
+    "--models-dir",
+    modelsDir,
+    ...config.mergedDirs.flatMap((dir) => ["--merged-dir", dir]),
+    ...(config.vae === "" ? [] : ["--vae", config.vae]),
+  ];
+  const first = model === undefined ? ["--template", config.defaultTemplate ?? ""] : [];
+  return ["--templates", templates, "--template-resolver", JSON.stringify(resolver), ...first, ...(config.keepMerged ? ["--keep-merged"] : [])];
 }
 
 /** The model to load first. A tiny one without a place of its own is kept among fettle's. */

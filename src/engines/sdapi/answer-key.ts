@@ -5,7 +5,7 @@ import { askJson, type Base } from "./request.ts";
 
 const askMs = 5000;
 /** Names files or code whose content nobody can see from here. */
-const opaque = ["script_name", "alwayson_scripts", "refiner_checkpoint", "hr_checkpoint_name", "styles", "save_images"];
+const opaque = ["script_name", "alwayson_scripts", "refiner_checkpoint", "hr_checkpoint_name", "styles", "save_images", "fettle_template"];
 const networks = /<(lora|lyco|hypernet):/;
 
 /**

@@ -7,6 +7,7 @@ import { findUnknownKeys } from "./keys.ts";
 import { readDeadline, takeOptions } from "./own-options.ts";
 import { type EngineRequest, type Prepare, type PreparedJob, usualOptions } from "./prepare.ts";
 import { type ReadJob, readJob, type ReadRules, type SdapiJob } from "./read-job.ts";
+import { mergeBodies, type TemplateBook } from "./templates.ts";
 
 export interface PrepareConfig extends ReadRules {
   /** What becomes of keys that the engine ignores. */
@@ -38,8 +39,9 @@ const mostUnknown = 10;
 /** No byte for so long while a file is fetched. */
 const silenceMs = 10_000;
 
-/** `kinds`: those of the engines that jobs may reach; a job is only read for them. */
-export function createPreparer(config: PrepareConfig, kinds: readonly string[]): Preparer {
+/** `kinds`: those of the engines that jobs may reach; a job is only read for them. `templates`: what the bundled engine's jobs may name. */
+export function createPreparer(config: PrepareConfig, kinds: readonly string[], templates?: TemplateBook): Preparer {
+  const rules = { ...config, templates };
   const isRead = kinds.some((kind) => !rawKinds.has(kind));
   const { timeout, ...inputs } = config.inputs;
   const limits: GatherLimits = { ...inputs, timeoutMs: timeout, silenceMs, maxTotalBytes: config.maxInput };
@@ -50,12 +52,14 @@ export function createPreparer(config: PrepareConfig, kinds: readonly string[]):
   const prepare: Prepare = async (job, { signal }) => {
     const raw = rawOptions(job);
     if (!isRead) return isInvalid(raw) ? raw : { type: "prepared", options: raw, forEngine: () => untouched(job) };
+    await templates?.refresh();
     const read = readJob(job, config);
     const gathered = isInvalid(read) ? read : await gather(read, { signal }).catch(ignoreAbort(signal));
     const options = isInvalid(read) ? (isInvalid(raw) ? usualOptions : raw) : read.options;
     // A fault of A1111's kind is none for a handler of the user's own.
     if (gathered && isInvalid(gathered) && kinds.every((kind) => !rawKinds.has(kind))) return gathered;
-    return { type: "prepared", options, forEngine: (kind) => requestFor(kind, job, read, gathered, config) };
+    const shape = shapeOf(read, kinds, templates);
+    return { type: "prepared", options: shape ? { ...options, shape } : options, forEngine: (kind) => requestFor(kind, job, read, gathered, rules) };
   };
 
   return {
@@ -69,7 +73,7 @@ export function createPreparer(config: PrepareConfig, kinds: readonly string[]):
       if (!isRead) return undefined;
       const read = readJob(job, config);
       const whole: Gathered | Invalid = isInvalid(read) ? read : { type: "gathered", body: read.body, headers: new Map() };
-      const requests = kinds.map((kind) => requestFor(kind, { ...job, id: "", source: "", receivedAt: 0 }, read, whole, config));
+      const requests = kinds.map((kind) => requestFor(kind, { ...job, id: "", source: "", receivedAt: 0 }, read, whole, rules));
       const [first] = requests;
       if (first?.type !== "invalid" || requests.some(({ type }) => type !== "invalid")) return undefined;
       const { message, path } = first.failure;
@@ -99,7 +103,7 @@ function requestFor(
   job: JobInput,
   read: ReadJob | Invalid,
   gathered: Gathered | Invalid | undefined,
-  config: PrepareConfig,
+  config: RequestRules,
 ): ReturnType<PreparedJob["forEngine"]> {
   if (rawKinds.has(kind)) return untouched(job);
   if (isInvalid(read)) return read;
@@ -115,9 +119,31 @@ function requestFor(
   return isInvalid(taken) ? taken : { type: "request", input: taken.rest, warnings: [] };
 }
 
-function sdapiRequest(kind: string, read: SdapiJob, { body, headers }: Gathered, { unknownKeys }: PrepareConfig): EngineRequest | Invalid {
+interface RequestRules extends PrepareConfig {
+  readonly templates: TemplateBook | undefined;
+}
+
+/** An answer that names its template, for callers that know no other shape. */
+function shapeOf(read: ReadJob | Invalid, kinds: readonly string[], templates: TemplateBook | undefined): "template" | undefined {
+  if (!templates || isInvalid(read) || read.type !== "sdapi" || read.options.shape !== "engine" || !kinds.includes("diffusers")) return undefined;
+  const choice = templates.choose(read);
+  return !isInvalid(choice) && choice.template !== undefined ? "template" : undefined;
+}
+
+/** The job with what its template and the configuration say besides; `template` itself becomes the engine's own field. */
+function withTemplate(input: Body, read: SdapiJob, templates: TemplateBook): Body | Invalid {
+  const choice = templates.choose(read);
+  if (isInvalid(choice)) return choice;
+  const { template, ...own } = input;
+  if (choice.template === undefined) return mergeBodies(choice.usual, template === undefined ? input : { template, ...own });
+  return { ...mergeBodies(choice.usual, own), fettle_template: choice.template };
+}
+
+function sdapiRequest(kind: string, read: SdapiJob, { body, headers }: Gathered, { unknownKeys, templates }: RequestRules): EngineRequest | Invalid {
   const { call, answersImages, at } = read;
-  const input = read.takesImageSize ? withImageSize(body, read, headers) : body;
+  const sized = read.takesImageSize ? withImageSize(body, read, headers) : body;
+  const input = templates && kind === "diffusers" && answersImages ? withTemplate(sized, read, templates) : sized;
+  if (isInvalid(input)) return input;
   const warnings = [...read.warnings];
   if (unknownKeys !== "off" && answersImages) {
     const isImg2img = call === undefined ? input["init_images"] !== undefined && input["init_images"] !== null : call.endsWith("/img2img");

@@ -20,7 +20,7 @@ const anyKeys = new Set([...txt2imgKeys, ...img2imgKeys]);
 const forkKeys = new Set(["distilled_cfg_scale", "hr_cfg", "hr_distilled_cfg", "hr_additional_modules"]);
 
 /** What the bundled engine has beyond A1111. */
-export const bundledKeys: ReadonlySet<string> = new Set(["fettle_vae_dtype"]);
+export const bundledKeys: ReadonlySet<string> = new Set(["fettle_vae_dtype", "fettle_template"]);
 
 /** What the built-in workflows for ComfyUI are filled with, and what means nothing there without harm. */
 const comfyuiKeys: ReadonlySet<string> = new Set(

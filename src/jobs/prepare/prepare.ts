@@ -9,7 +9,7 @@ export interface JobOptions {
   /** Attempts, causes and timings stand beside the output. */
   readonly meta: boolean;
   /** The answer's shape that this caller knows; `engine`: as the engine gave it. */
-  readonly shape: "engine" | "worker-sdxl" | "worker-comfyui";
+  readonly shape: "engine" | "template" | "worker-sdxl" | "worker-comfyui";
   /** Images are handed out in this format; undefined: as configured, else as the engine made them. */
   readonly format?: "png" | "jpeg" | "webp";
   /** 1..100, for jpeg and webp. */

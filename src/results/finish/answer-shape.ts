@@ -14,6 +14,8 @@ export type Shown =
 export interface ShapeRequest {
   readonly answer: Artifact;
   readonly map: AnswerMap;
+  /** What was said of the job besides the engine's own words. */
+  readonly warnings: readonly string[];
   readonly shown: readonly Shown[];
   /** What is no image. */
   readonly files: readonly { readonly file: AnswerFile; readonly shown: Shown }[];
@@ -51,8 +53,21 @@ const workerSdxl: Shape = {
   },
 };
 
+/** `{images, image, template, parameters, info, warnings}`: `image` is the first once more, read from its file, never held. */
+const template: Shape = {
+  times: (index) => (index === 0 ? 2 : 1),
+  parts({ answer, map, warnings, shown }) {
+    const strings = shown.map((one) => stringOf(one, answer.path, false));
+    const listed = strings.flatMap((parts, index) => (index === 0 ? parts : [text(","), ...parts]));
+    const kept = ["template", "parameters", "info"].map((key) => `,"${key}":${map.kept.get(key) ?? "null"}`).join("");
+    const own: unknown = JSON.parse(map.kept.get("warnings") ?? "[]");
+    const all = JSON.stringify([...new Set([...(Array.isArray(own) ? own : []), ...warnings])]);
+    return [text('{"images":['), ...listed, text('],"image":'), ...(strings[0] ?? [text("null")]), text(`${kept},"warnings":${all}}`)];
+  },
+};
+
 /** Shapes that are put together from images alone. */
-export const plainShapes = { engine, "worker-sdxl": workerSdxl };
+export const plainShapes = { engine, template, "worker-sdxl": workerSdxl };
 
 export const text = (value: string): AnswerPart => ({ type: "text", text: value });
 

@@ -150,7 +150,7 @@ class Draft {
   }
 
   parts(shown: readonly Shown[]) {
-    return this.#shape.parts({ answer: this.#output.answer, map: this.#map, shown, files: this.#shownFiles() });
+    return this.#shape.parts({ answer: this.#output.answer, map: this.#map, warnings: this.#output.warnings, shown, files: this.#shownFiles() });
   }
 
   #shownFiles(): { file: AnswerFile; shown: Shown }[] {

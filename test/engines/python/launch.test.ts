@@ -12,7 +12,7 @@ function launch(options: Record<string, unknown>, existing: readonly string[] = 
   const launcher = launcherOf(kinds, engine);
   const asked = launcher.paths?.(engine, { modelsDir: "/models" }) ?? [];
   const exists = (path: string) => asked.includes(path) && existing.includes(path);
-  return launcher.launch("one", engine, { port: 4000, assetDir: "/assets", modelsDir: "/models", ownDir: "/own", exists });
+  return launcher.launch("one", engine, { port: 4000, assetDir: "/assets", selfArgv: ["/fettle"], modelsDir: "/models", ownDir: "/own", exists });
 }
 
 test("the handler comes last, with what is its own behind it", () => {

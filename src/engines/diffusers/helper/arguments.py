@@ -39,12 +39,17 @@ class Settings:
     templates: Path | None = None
     template: str | None = None
     template_resolver: list[str] = field(default_factory=list)
+    keep_merged: bool = False
+    # As it was before the libraries were told to stay offline: what fetches models must not be.
+    environment: dict[str, str] = field(default_factory=dict, repr=False)
     model_memory: int | None = 0  # bytes; None: as much as is safe
 
     def shown(self) -> dict[str, Any]:
         """The settings as GET /cmd-flags shows them: A1111's names beside ours, passwords left out."""
         values: dict[str, Any] = {}
         for item in fields(self):
+            if item.name == "environment":
+                continue
             value = getattr(self, item.name)
             if isinstance(value, tuple):
                 value = [str(part) for part in value]
@@ -95,8 +100,10 @@ def build_parser() -> argparse.ArgumentParser:
         help="keep models on the device while they fit into this together; 0: one at a time (default)",
     )  # fmt: skip
     model.add_argument("--templates", type=Path, metavar="FILE", help="the templates that jobs may name as fettle_template")
-    model.add_argument("--template", metavar="NAME", help="the template that is loaded at start, unless there is a --model")
+    model.add_argument("--template", metavar="NAME", help="the template that is loaded at start, unless there is a --model; empty: the first")
     model.add_argument("--template-resolver", metavar="JSON", help="the argv, as a JSON list, of what finds a template's files")
+
+    model.add_argument("--keep-merged", action="store_true", help="merge a template in the background once its LoRAs were used")
 
     run = parser.add_argument_group("running")
     run.add_argument("--device", default="auto", metavar="auto|cpu|cuda[:N]", help="default %(default)s")
@@ -175,6 +182,8 @@ def parse_arguments(argv: list[str]) -> Settings:
         templates=args.templates and args.templates.absolute(),
         template=args.template,
         template_resolver=resolver,
+        keep_merged=args.keep_merged,
+        environment=dict(os.environ),
         model_memory=None if args.model_memory == "auto" else int(args.model_memory) * 1024 * 1024,
     )
 

@@ -34,7 +34,7 @@ class Engine:
         self.device = DeviceThread(settings.queue_size, self._recover)
         self.model: Any = None  # the one that was used last
         self.models = ModelCache()
-        self.templates = TemplateStore(settings.template_resolver, settings.templates) if settings.templates else None
+        self.templates = TemplateStore(settings) if settings.templates else None
         self.device_name: str | None = None  # set once torch is imported, so that nobody else waits for that import
         self.load_state = "waiting"  # waiting | loading | loaded | none | failed
         self.load_error: str | None = None
@@ -47,7 +47,7 @@ class Engine:
     def start(self) -> None:
         """Begins with what takes long (imports, the first load), all of it behind the listening socket."""
         threading.Thread(target=self._scan, name="scan", daemon=True).start()
-        if self.templates and self.settings.template:
+        if self.templates and self.settings.template is not None:
             self.templates.look(self.settings.template)  # a download goes on beside the imports
         self.device.submit(Job("start", "start", self._start_on_device, counts=False))
         self.device.start()
@@ -123,7 +123,7 @@ class Engine:
         self.models.tell()
         report_backend()
         log.info("Device: %s, %s, %d threads.", device, str(dtype).removeprefix("torch."), torch.get_num_threads())
-        if self.templates and self.settings.template and not self.settings.models:
+        if self.templates and self.settings.template is not None and not self.settings.models:
             self._preload_template(self.settings.template)
             return
         checkpoint = self.selected()

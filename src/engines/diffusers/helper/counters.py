@@ -13,6 +13,7 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "fettle_template_jobs_total": ("counter", "Jobs by template and what they ran on: merged, loras or base."),
     "fettle_template_fallbacks_total": ("counter", "Something less than asked for was used: merged to loras, lora to base, vae to default, prompt to plain."),
     "fettle_template_resolutions_total": ("counter", "Looks at a template's files, by outcome."),
+    "fettle_template_merges_total": ("counter", "Templates merged in the background (keepMerged), by outcome."),
     "fettle_model_downloads_total": ("counter", "Files of templates by kind and outcome: there, downloaded or failed, with the error code."),
     "fettle_model_download_bytes_total": ("counter", "Bytes of downloaded files."),
     "fettle_model_download_seconds_total": ("counter", "Seconds that downloads took, together."),

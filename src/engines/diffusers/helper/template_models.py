@@ -43,6 +43,8 @@ def choose(engine: Engine, template: Resolved) -> Chosen:
         used = "loras" if any(names) else "base"
         if template.loras and used == "base":
             warnings.append(f"Template {template.name} ran on its checkpoint alone: none of its LoRAs could be used.")
+        if used == "loras" and engine.templates is not None:
+            engine.templates.keep_merged(template)
     warnings += model.notes
     count("fettle_template_jobs_total", template=template.name, used=used)
     loras = [

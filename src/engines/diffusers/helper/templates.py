@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from arguments import Settings
 from counters import count, set_state
 
 log = logging.getLogger("engine")
@@ -97,8 +98,10 @@ class Fetch:
 
 
 class TemplateStore:
-    def __init__(self, argv: list[str], file: Path) -> None:
-        self._argv, self._file = argv, file
+    def __init__(self, settings: Settings) -> None:
+        self._argv, self._environment = settings.template_resolver, settings.environment
+        self._file, self._keeps_merged = settings.templates or Path(), settings.keep_merged
+        self._kept: set[tuple[str, tuple[int, int] | None]] = set()
         self._lock = threading.Lock()
         self._known: dict[tuple[str, bool], Resolved] = {}
         self._running: dict[tuple[str, bool], Fetch] = {}
@@ -128,6 +131,28 @@ class TemplateStore:
         except OSError:
             return False
 
+    def keep_merged(self, template: Resolved) -> None:
+        """Merges a template in the background, once: the next start, here or on another machine of the volume, finds it merged."""
+        key = (template.name, template.stamp)
+        if not self._keeps_merged or template.merged is not None or key in self._kept or any(file.error for file in template.files):
+            return
+        self._kept.add(key)
+        threading.Thread(target=self._merge, args=(template.name,), name="merge", daemon=True).start()
+
+    def _merge(self, name: str) -> None:
+        started = time.monotonic()
+        try:
+            found = ask([*self._argv, f"--name={name}", "--keep-merged"], self._environment, lambda _line: None)
+        except TemplateError as error:
+            count("fettle_template_merges_total", outcome="failed")
+            log.warning("Template %s was not merged: %s", name, error)
+            return
+        count("fettle_template_merges_total", outcome="merged")
+        log.info("Template %s is merged in %s (%.1fs).", name, found.get("merged"), time.monotonic() - started)
+        with self._lock:
+            for key in [key for key in self._known if key[0] in (name, "") and not key[1]]:
+                del self._known[key]
+
     def _begin(self, key: tuple[str, bool]) -> Fetch:
         fetch = Fetch()
         self._running[key] = fetch
@@ -140,7 +165,8 @@ class TemplateStore:
         error: BaseException | None = None
         try:
             stamp = self._stamp()
-            found = ask([*self._argv, "--name", name, *(["--base-only"] if without_merged else [])], lambda line: note(fetch, line))
+            argv = [*self._argv, f"--name={name}", *(["--base-only"] if without_merged else [])]
+            found = ask(argv, self._environment, lambda line: note(fetch, line))
             result = read_template(found, stamp)
             count("fettle_template_resolutions_total", outcome="resolved" if result.is_there else "incomplete")
         except BaseException as failure:
@@ -163,10 +189,10 @@ class TemplateStore:
         return status.st_mtime_ns, status.st_size
 
 
-def ask(argv: list[str], note_line: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def ask(argv: list[str], environment: dict[str, str], note_line: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Runs the program and gives its last word; what it says on stderr goes to the log as it is."""
     try:
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=environment)
     except OSError as error:
         raise TemplateError(f"Cannot look for the template's files: {argv[0]} does not start ({error.strerror}).") from error
     last: dict[str, Any] | None = None
