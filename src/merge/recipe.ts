@@ -61,10 +61,11 @@ function readTree(path: string, cwd: string): { tree: Tree; value: unknown } {
 
 /** The configuration's own words for mistakes, about a recipe. */
 function asError(found: readonly Diagnostic[]): FettleError {
-  const [first, ...others] = found.map(({ message, ...rest }): Diagnostic => ({
+  const [first, ...others] = found.map(({ message, where, ...rest }): Diagnostic => ({
     ...rest,
     code: "merge.invalid-recipe",
-    message: message.replace(/^Cannot (use|read) config/, "Cannot $1 recipe"),
+    message: withoutSecrets(message.replace(/^Cannot (use|read) config/, "Cannot $1 recipe")),
+    ...(where && { where: where.source === undefined ? where : { ...where, source: withoutSecrets(where.source) } }),
   }));
   return new FettleError("merge.invalid-recipe", first?.message ?? "Cannot use recipe.", {
     ...(first?.where && { where: first.where }),
