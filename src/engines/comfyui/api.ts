@@ -1,6 +1,6 @@
 import { open } from "node:fs/promises";
-import type { Base } from "../sdapi/request.ts";
-import { askJson, postJson } from "../sdapi/request.ts";
+import type { Base } from "../request.ts";
+import { askJson, postJson } from "../request.ts";
 import { readClassNames } from "./class-names.ts";
 import { type NodeClass, readNodeClass } from "./object-info.ts";
 import { type FileName, type HistoryEntry, type Queue, readHistory, readQueue } from "./server-state.ts";

@@ -4,7 +4,7 @@
 import { createHash, randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import type { ConnectOptions, Endpoint, Engine } from "../engine.ts";
-import { baseOf } from "../sdapi/request.ts";
+import { baseOf } from "../request.ts";
 import { ComfyApi } from "./api.ts";
 import { createFinder } from "./find-workflow.ts";
 import { NamedWorkflows } from "./named.ts";

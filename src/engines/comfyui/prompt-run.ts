@@ -3,7 +3,7 @@ import { reasonOf } from "../../errors/fettle-error.ts";
 import { backoffMs } from "../../util/backoff.ts";
 import { pause } from "../../util/pause.ts";
 import type { Attempt, AttemptResult, ConnectOptions, RunOptions } from "../engine.ts";
-import { NotReached } from "../sdapi/request.ts";
+import { NotReached } from "../request.ts";
 import { collect, failureIn } from "./collect.ts";
 import { lost, unreachable } from "./failure.ts";
 import { PromptFollower } from "./follow.ts";

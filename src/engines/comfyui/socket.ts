@@ -1,5 +1,5 @@
 import { pause } from "../../util/pause.ts";
-import type { Base } from "../sdapi/request.ts";
+import type { Base } from "../request.ts";
 import { type Current, type Hint, readBinary, readText, type Told } from "./frames.ts";
 
 export type Listener = (hint: Hint) => void;

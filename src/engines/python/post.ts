@@ -11,7 +11,7 @@ export class NotReached extends Error {
 
 const notSent = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"]);
 
-/** Posts JSON and resolves with the answer's head. By node:http and a connection of its own, for the reasons in sdapi/request.ts. */
+/** Posts JSON and resolves with the answer's head. By node:http and a connection of its own, for the reasons in ../request.ts. */
 export function post(url: string, body: unknown, { signal }: { signal: AbortSignal }): Promise<IncomingMessage> {
   const bytes = Buffer.from(JSON.stringify(body));
   const send = url.startsWith("https:") ? requestHttps : requestHttp;

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { canonicalJson } from "../../util/canonical-json.ts";
 import type { Attempt } from "../engine.ts";
-import { askJson, type Base } from "./request.ts";
+import { askJson, type Base } from "../request.ts";
 
 const askMs = 5000;
 /** Names files or code whose content nobody can see from here. */

@@ -7,7 +7,7 @@ import type { SdapiKind, SdapiPace } from "./connect.ts";
 import { type Patience, stopJob } from "./interrupt.ts";
 import { buildJobRequest, inFloat32, type JobRequest } from "./job-request.ts";
 import { readRefusal } from "./refusal.ts";
-import { type Base, ConnectionLost, NotReached, sendJson } from "./request.ts";
+import { type Base, ConnectionLost, NotReached, sendJson } from "../request.ts";
 import { watchProgress } from "./watch-progress.ts";
 
 export interface AttemptRunOptions {

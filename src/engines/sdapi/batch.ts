@@ -4,7 +4,7 @@ import { canonicalJson } from "../../util/canonical-json.ts";
 import type { AnswerReader, Attempt, AttemptResult, ConnectOptions, RunOptions } from "../engine.ts";
 import { type Patience, stopJob } from "./interrupt.ts";
 import { buildJobRequest } from "./job-request.ts";
-import { type Base, ConnectionLost, postJson } from "./request.ts";
+import { type Base, ConnectionLost, postJson } from "../request.ts";
 import { watchProgress } from "./watch-progress.ts";
 
 /** What each job of a batch may have of its own. */

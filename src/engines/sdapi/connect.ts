@@ -7,7 +7,7 @@ import { answerKey } from "./answer-key.ts";
 import { batchKey, runBatch } from "./batch.ts";
 import { interruptPath, type Patience, readProgress, settle } from "./interrupt.ts";
 import { AttemptRun } from "./attempt-run.ts";
-import { askJson, baseOf } from "./request.ts";
+import { askJson, baseOf } from "../request.ts";
 
 export type SdapiKind = "a1111" | "diffusers";
 

@@ -1,4 +1,4 @@
-import { askJson, type Base } from "./request.ts";
+import { askJson, type Base } from "../request.ts";
 
 /** Moving a model of 7 GB out of and into the GPU takes seconds, on a network volume a minute. */
 const limitMs = 180_000;

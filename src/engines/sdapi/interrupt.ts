@@ -1,7 +1,7 @@
 import { backoffMs } from "../../util/backoff.ts";
 import { pause } from "../../util/pause.ts";
 import type { Progress } from "../engine.ts";
-import { askJson, type Base } from "./request.ts";
+import { askJson, type Base } from "../request.ts";
 
 export const interruptPath = "/sdapi/v1/interrupt";
 const askMs = 5000;

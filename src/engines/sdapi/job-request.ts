@@ -1,5 +1,5 @@
 import type { Attempt, AttemptResult } from "../engine.ts";
-import type { JsonRequest } from "./request.ts";
+import type { JsonRequest } from "../request.ts";
 
 export interface JobRequest extends JsonRequest {
   readonly taskId: string | undefined;

@@ -1,7 +1,7 @@
 import { pause } from "../../util/pause.ts";
 import type { RunOptions } from "../engine.ts";
 import { readProgress } from "./interrupt.ts";
-import type { Base } from "./request.ts";
+import type { Base } from "../request.ts";
 
 export interface WatchProgressOptions {
   readonly base: Base;

@@ -11,7 +11,7 @@ import { convertGraph, graphClasses } from "../../../src/engines/comfyui/convert
 import { ServerNodes } from "../../../src/engines/comfyui/nodes.ts";
 import { preflight } from "../../../src/engines/comfyui/preflight.ts";
 import { classesOf } from "../../../src/engines/comfyui/workflow.ts";
-import { baseOf } from "../../../src/engines/sdapi/request.ts";
+import { baseOf } from "../../../src/engines/request.ts";
 import { createAnswerReader } from "../../../src/results/answer-reader.ts";
 import { graphCases } from "../../fixtures/comfy-graphs.ts";
 import { makeAttempt, smallPng } from "../../fixtures/sdapi-answer.ts";
