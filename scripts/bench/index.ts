@@ -10,7 +10,7 @@ import { comfyuiCommand, hasComfyui } from "./comfyui/command.ts";
 import { rowsUsage, runpodCommand } from "./runpod/command.ts";
 import { superviseCommand } from "./supervise-command.ts";
 
-const usage = `bun scripts/bench/index.ts [runpod | supervise | http | comfyui] [options]
+const usage = `bun scripts/bench/index.ts [runpod | supervise | http | comfyui | merge] [options]
 
 runpod: beside the runpod Python SDK, on a local platform; about 15 minutes
   --python PATH         a Python with runpod and requests (else $FETTLE_BENCH_PYTHON, else python3)
@@ -32,6 +32,12 @@ http: stalls of the event loop with 15 MB results, the worker in this process
 comfyui: a no-op prompt beside a bare Python client, on the ComfyUI of COMFYUI_DIR (with COMFYUI_PYTHON) or COMFYUI_URL
   --rounds N            interleaved rounds of 50 prompts a side (10)
 
+merge: a full-size SDXL and two LoRAs beside cp; needs 25 GB in $TMPDIR
+  --python PATH         a Python with numpy and torch
+  --rounds N            interleaved rounds (3)
+  --rivals diffusers    also diffusers' fuse and save: 20 GiB of memory
+  --tiny                the bundled tiny shapes, with diffusers; some seconds
+
 runpod, supervise and comfyui
   --fettle PATH         the binary, or a .ts file to run with this runtime (default: this source, compiled for the run)
   --json                print one JSON value`;
@@ -49,6 +55,7 @@ const { values: flags, positionals } = parseArgs({
     idle: { type: "string" },
     waves: { type: "string", default: "10" },
     keep: { type: "boolean", default: false },
+    tiny: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
   },
@@ -61,6 +68,11 @@ const benches: Readonly<Record<string, () => Promise<number>>> = {
   async http() {
     const { httpCommand } = await import("./http-command.ts");
     return await httpCommand({ waves: Number(flags.waves), json: flags.json });
+  },
+  async merge() {
+    const { benchMerge } = await import("./merge.ts");
+    const { python, tiny, json } = flags;
+    return benchMerge({ python, tiny, json, say, rounds: Number(flags.rounds ?? 3), rivals: flags.rivals.includes("diffusers") });
   },
 };
 

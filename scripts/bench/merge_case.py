@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import struct
 import sys
 from pathlib import Path
@@ -90,6 +91,22 @@ def write(path: Path, shapes: Shapes, alphas: dict[str, float] | None = None) ->
                 start = 0
 
 
+def write_configs(folder: Path, shapes: Shapes, tiny: bool) -> None:
+    """The folder of configs and tokenizers that has the base's name."""
+    configs = folder / "base"
+    shutil.rmtree(configs, ignore_errors=True)
+    if tiny:
+        import tiny_model
+
+        tiny_model.build(folder / "tiny", "sdxl", 0, None)
+        shutil.copytree(folder / "tiny", configs, ignore=shutil.ignore_patterns("*.safetensors"))
+        shutil.rmtree(folder / "tiny")
+    else:
+        from single_file import write_config_folder
+
+        write_config_folder(configs, folder / "base.safetensors", "sdxl", {name: list(shape) for name, shape in shapes.items()})
+
+
 def main(folder: Path, tiny: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     shapes, modules = shapes_of(tiny)
@@ -101,6 +118,7 @@ def main(folder: Path, tiny: bool) -> None:
             factors[f"{module}.lora_down.weight"] = (rank, *shape[1:])
             factors[f"{module}.lora_up.weight"] = (shape[0], rank, *(1 for _ in shape[2:]))
         write(folder / f"{name}.safetensors", factors, {f"{module}.alpha": rank / 2 for module in modules})
+    write_configs(folder, shapes, tiny)
     touched = sum(math.prod(shape) for shape in modules.values())
     print(json.dumps({"tensors": len(shapes), "modules": len(modules), "elements": sum(map(math.prod, shapes.values())), "touched": touched}))
 

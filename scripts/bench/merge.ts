@@ -1,0 +1,130 @@
+/**
+ * `bun scripts/bench/index.ts merge`: a full-size SDXL (6.9 GB, made by merge_case.py) and two LoRAs of rank 32, merged by fettle's helper with numpy
+ * alone and with torch, to a file and to a diffusers directory, beside `cp` and beside diffusers' own fuse and save; in turns, in one run.
+ * `--tiny` does the same with the bundled tiny shapes, checks memory and start-up alone, and takes some seconds.
+ */
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync, statfsSync } from "node:fs";
+import { loadavg, tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { median, short } from "./stats.ts";
+
+export interface MergeBenchOptions {
+  /** A Python with numpy; with torch and diffusers too for the sides that need them. */
+  readonly python: string;
+  readonly tiny: boolean;
+  readonly rounds: number;
+  /** Also diffusers' way: 20 GiB of memory at full size. */
+  readonly rivals: boolean;
+  readonly json: boolean;
+  readonly say: (line: string) => void;
+}
+
+interface Sample {
+  readonly wallS: number;
+  readonly cpuS: number;
+  readonly peakMiB: number;
+  readonly code: number;
+  readonly last: string;
+}
+
+interface Side {
+  readonly name: string;
+  readonly argv: readonly string[];
+  /** Take the base out of the page cache first. */
+  readonly cold?: boolean;
+}
+
+const here = import.meta.dirname;
+const helper = resolve(here, "../../src/merge/helper/merge.py");
+const neededBytes = 25e9;
+
+export function benchMerge(options: MergeBenchOptions): number {
+  const { python, tiny, rounds, json, say } = options;
+  const folder = mkdtempSync(join(tmpdir(), "fettle-bench-merge-"));
+  try {
+    const disk = statfsSync(folder);
+    if (!tiny && disk.bavail * disk.bsize < neededBytes) return (say(`The full size needs ${neededBytes / 1e9} GB in ${tmpdir()}; there is --tiny.`), 2);
+    say(`Making the model … (load ${loadavg()[0]?.toFixed(1)})`);
+    say(execFileSync(python, [join(here, "merge_case.py"), folder, ...(tiny ? ["--tiny"] : [])], { encoding: "utf8" }).trim());
+    const samples = new Map<string, Sample[]>();
+    for (let round = 0; round < rounds; round++) {
+      for (const side of sidesOf(folder, options)) {
+        const sample = measure(side, folder, python);
+        rmSync(join(folder, "out"), { recursive: true, force: true });
+        if (sample.code !== 0) say(`${side.name} ended with ${sample.code}: ${sample.last}`);
+        else samples.set(side.name, [...(samples.get(side.name) ?? []), sample]);
+        say(`  ${side.name}: ${short(sample.wallS)} s, ${short(sample.peakMiB)} MiB`);
+      }
+    }
+    return report(samples, { tiny, json, say });
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function sidesOf(folder: string, { python, rivals, tiny }: MergeBenchOptions): Side[] {
+  const base = join(folder, "base.safetensors");
+  const out = join(folder, "out");
+  const loras = ["one", "two"].map((name, index) => ({ path: join(folder, `${name}.safetensors`), unet: 0.8 - 0.2 * index, te: 0.8 - 0.2 * index }));
+  const ours = (more: Readonly<Record<string, unknown>>) => [python, "-B", helper, JSON.stringify({ base, loras, out, threads: 2, sync: false, ...more })];
+  const fuse = [python, join(here, "merge_diffusers.py"), base, join(folder, "base"), out, ...loras.map(({ path, unet }) => `${path}:${unet}`)];
+  return [
+    { name: "cp", argv: ["cp", base, out] },
+    { name: "numpy, 2 LoRAs", argv: ours({ kernel: "numpy" }) },
+    { name: "torch, 2 LoRAs", argv: ours({ kernel: "torch" }) },
+    { name: "numpy, diffusers directory", argv: ours({ kernel: "numpy", format: "diffusers", dtype: "fp16" }) },
+    { name: "cp again", argv: ["cp", base, out] },
+    { name: "numpy, 1 LoRA", argv: ours({ kernel: "numpy", loras: loras.slice(0, 1) }) },
+    { name: "torch, 1 LoRA", argv: ours({ kernel: "torch", loras: loras.slice(0, 1) }) },
+    { name: "numpy, 2 LoRAs, synced", argv: ours({ kernel: "numpy", sync: true }) },
+    { name: "cp, not cached", argv: ["cp", base, out], cold: true },
+    { name: "numpy, 2 LoRAs, not cached", argv: ours({ kernel: "numpy" }), cold: true },
+    { name: "start (dry run)", argv: ours({ kernel: "numpy", dryRun: true }) },
+    ...(rivals || tiny ? [{ name: "diffusers fuse and save", argv: fuse }] : []),
+  ];
+}
+
+function measure({ argv, cold }: Side, folder: string, python: string): Sample {
+  const script = [join(here, "merge_measure.py"), ...(cold ? ["--cold", join(folder, "base.safetensors"), "--"] : []), ...argv];
+  const env = { ...process.env, PYTHONWARNINGS: "ignore", HF_HUB_DISABLE_PROGRESS_BARS: "1" };
+  const text = execFileSync(python, script, { encoding: "utf8", env, stdio: ["ignore", "pipe", "ignore"], maxBuffer: 1e8 });
+  return JSON.parse(text) as Sample;
+}
+
+interface Bar {
+  readonly what: string;
+  readonly value: number;
+  readonly atMost: number;
+}
+
+function report(samples: ReadonlyMap<string, readonly Sample[]>, { tiny, json, say }: Pick<MergeBenchOptions, "tiny" | "json" | "say">): number {
+  const of = (name: string, key: "wallS" | "cpuS" | "peakMiB") => median((samples.get(name) ?? []).map((one) => one[key]));
+  const copies = [...(samples.get("cp") ?? []), ...(samples.get("cp again") ?? [])];
+  const cp = median(copies.map(({ wallS }) => wallS));
+  const bars: Bar[] = [...samples.keys()]
+    .filter((name) => name.startsWith("numpy") || name.startsWith("torch"))
+    .map((name) => ({ what: `${name}: peak MiB`, value: Math.max(...(samples.get(name) ?? []).map(({ peakMiB }) => peakMiB)), atMost: 256 }));
+  if (tiny) bars.push({ what: "start, s", value: of("start (dry run)", "wallS"), atMost: 0.5 });
+  else {
+    bars.push(
+      { what: "numpy, 2 LoRAs ÷ cp", value: of("numpy, 2 LoRAs", "wallS") / cp, atMost: 3 },
+      { what: "torch, 2 LoRAs ÷ cp", value: of("torch, 2 LoRAs", "wallS") / cp, atMost: 2.4 },
+      { what: "numpy, 1 LoRA ÷ cp", value: of("numpy, 1 LoRA", "wallS") / cp, atMost: 2.2 },
+      { what: "torch, 1 LoRA ÷ cp", value: of("torch, 1 LoRA", "wallS") / cp, atMost: 1.7 },
+      { what: "not cached ÷ cp", value: of("numpy, 2 LoRAs, not cached", "wallS") / of("cp, not cached", "wallS"), atMost: 1.5 },
+      { what: "directory ÷ file", value: of("numpy, diffusers directory", "wallS") / of("numpy, 2 LoRAs", "wallS"), atMost: 1.3 },
+    );
+    if (samples.has("diffusers fuse and save"))
+      bars.push({ what: "ours ÷ diffusers", value: of("numpy, 2 LoRAs", "wallS") / of("diffusers fuse and save", "wallS"), atMost: 0.25 });
+  }
+  const missed = bars.filter(({ value, atMost }) => !(value <= atMost));
+  if (json) process.stdout.write(`${JSON.stringify({ samples: Object.fromEntries(samples), bars })}\n`);
+  else {
+    const rows = [...samples.keys()].map((name) => `| ${name} | ${short(of(name, "wallS"))} | ${short(of(name, "cpuS"))} | ${short(of(name, "peakMiB"))} |`);
+    process.stdout.write(["| what | wall s | CPU s | peak MiB |", "|---|---|---|---|", ...rows, ""].join("\n"));
+    for (const { what, value, atMost } of bars) process.stdout.write(`${value <= atMost ? "✔" : "✖"} ${what}: ${short(value)} (at most ${atMost})\n`);
+  }
+  if (missed.length > 0) say(`${missed.length} target${missed.length > 1 ? "s" : ""} missed.`);
+  return missed.length > 0 ? 1 : 0;
+}
