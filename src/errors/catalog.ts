@@ -154,13 +154,6 @@ export const catalog = {
   "merge.unsafe-pickle": row("A .ckpt file cannot be read safely", "Use the safetensors version of the model.", exits.failed),
   "merge.verify-failed": row("The finished output did not stand its check", "Run it again; if it fails again, report it with the recipe.", exits.failed),
   "merge.interrupted": row("The merge was interrupted", "Nothing was written; run it again.", exits.failed),
-  "merge.invalid-input": row("A model or LoRA file is damaged or is none", "Download the file again, or check its path.", exits.failed),
-  "merge.no-match": row("A LoRA, VAE or checkpoint does not fit the model", "Use files made for the same kind of model.", exits.failed),
-  "merge.no-space": row("The disk is too small for the output", "Free some space, or write to another disk.", exits.failed),
-  "merge.unwritable": row("The output cannot be written there", "Choose a folder that may be written to.", exits.failed),
-  "merge.unsafe-pickle": row("A .ckpt file cannot be read safely", "Use the safetensors version of the model.", exits.failed),
-  "merge.verify-failed": row("The finished output did not stand its check", "Run it again; if it fails again, report it with the recipe.", exits.failed),
-  "merge.interrupted": row("The merge was interrupted", "Nothing was written; run it again.", exits.failed),
   "install.failed": row("An install step failed", "Mend the cause and run the command again; finished steps are skipped.", exits.failed),
 } as const satisfies Record<string, CatalogEntry>;
 
