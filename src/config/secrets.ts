@@ -37,8 +37,14 @@ function secretsInUrls(text: string): string[] {
   if (!text.includes("://")) return [];
   const found: string[] = [];
   for (const [, password] of text.matchAll(/:\/\/[^\s/@:]*:([^\s/@]{4,})@/g)) if (password) found.push(password);
-  for (const [, name, value] of text.matchAll(/[?&]([\w.-]+)=([^\s&#]{4,})/g)) if (name && value && isSecretName(name.replaceAll("-", "_"))) found.push(value);
+  for (const [, name = "", value = ""] of text.matchAll(/[?&]([\w.-]+)=([^\s&#]{4,})/g))
+    if (isSecretInQuery(name.replaceAll("-", "_"), value)) found.push(value);
   return found;
+}
+
+/** Elsewhere a `key` is a name more often than a secret; short ones in a query too. */
+function isSecretInQuery(name: string, value: string): boolean {
+  return isSecretName(name) || (value.length >= 8 && /(^|_)(key|sig|signature)$/i.test(name));
 }
 
 /** A mistake without secrets: one star for one character in the drawn line, so that the mark below keeps its place. */

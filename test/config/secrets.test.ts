@@ -9,15 +9,26 @@ const yaml = [
   "description: token ${HF_TOKEN} and ${PLAIN}",
   "services:",
   "  s:",
-  "    command: [run, --api-key, word-secret, --token=inline-secret, 'https://bob:hunter22@host/x?token=querysecret&a=1']",
+  "    command: [run, --api-key, word-secret, --token=inline-secret, 'https://bob:hunter22@host/x?token=querysecret&a=1&key=keysecret&X-Amz-Signature=signsecret&sort-key=name']",
   "    env: { MY_SECRET: env-secret, HOOK: '${HOOK}', NAME: visible }",
 ].join("\n");
-const secrets = ["hf_0123456789", "sk-literal-key", "word-secret", "inline-secret", "hunter22", "querysecret", "env-secret", "pa55word"];
+const secrets = [
+  "hf_0123456789",
+  "sk-literal-key",
+  "word-secret",
+  "inline-secret",
+  "hunter22",
+  "querysecret",
+  "env-secret",
+  "pa55word",
+  "keysecret",
+  "signsecret",
+];
 
 test("secrets are collected from names, variables, arguments and URLs", () => {
   const loaded = loadText(yaml, { env });
   for (const secret of secrets) assert.ok(loaded.secrets.includes(secret), secret);
-  assert.ok(!loaded.secrets.includes("visible"));
+  for (const word of ["visible", "name"]) assert.ok(!loaded.secrets.includes(word), word);
 });
 
 test("config show prints none of them, in YAML and as a value", () => {
