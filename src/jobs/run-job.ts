@@ -99,7 +99,10 @@ export async function runJob(held: Held, parts: RunJobParts): Promise<TerminalRe
         const finished = await finishOutput(end.output, context, parts);
         if (finished.type === "output") return await finisher.complete(row, finished.output, timing, writing());
         const isCutShort = parts.deadline.aborted && !lease.signal.aborted;
-        return isCutShort ? await giveBack(held, parts, () => fail(finished.failure, timing)) : fail(finished.failure, timing);
+        if (!isCutShort) return fail(finished.failure, timing);
+        // The bucket is not to blame for an upload that was cut off.
+        const why = finished.failure.code === "result.cannot-upload" ? shuttingDown : finished.failure;
+        return await giveBack(held, parts, () => fail(why, timing));
       }
       case "failed":
         held.onSlotFree();

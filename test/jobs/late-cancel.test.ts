@@ -56,6 +56,16 @@ test("an engine that goes on to the end of a cancelled job does not undo the can
   assert.equal((await ask(`${url}/runsync`, { id: "a", input: {} })).json["errorCode"], "job.cancelled");
 });
 
+test("an upload that the worker's end cuts off is not blamed on the bucket, where the job cannot be given back", { timeout: 30_000 }, async () => {
+  const upload = createUpload();
+  await using platform = await startRunpodPlatform();
+  await using rig = await startRig(createScriptedEngine(), { sources: { runpod: runpodConfig(platform.env()) }, steps: [upload.step], stopBudgetMs: 1000 });
+  platform.submit({ id: "a", input: {} });
+  await upload.until(1);
+  await rig.shutDown();
+  assert.match((await platform.waitForResult("a")).text ?? "", /job\.shutting-down/);
+});
+
 test("an upload that the worker's end cuts off is made again by the next worker, where the source can wait", { timeout: 30_000 }, async () => {
   const stateDir = mkdtempSync(join(tmpdir(), "fettle-upload-"));
   try {
