@@ -41,10 +41,11 @@ ENV PATH=/opt/venv/bin:$PATH FETTLE_PYTHON=/opt/venv/bin/python PYTHONUNBUFFERED
 COPY src/engines/diffusers/helper/requirements.txt /opt/fettle/requirements.txt
 RUN --mount=type=bind,source=scripts/image/dependencies,target=/build/dependencies --mount=type=secret,id=netrc,target=/run/secrets/netrc \
     /build/dependencies /opt/fettle/requirements.txt
-# A recipe of the build context, and the models that it names beside it; without one this layer is empty.
+# A recipe of the build context; its models lie beside it, or are fetched into a cache that outlives the build but is no part of the image.
 ARG RECIPE
 COPY --from=binary /fettle /usr/local/bin/fettle
-RUN --mount=type=bind,target=/context --mount=type=secret,id=CIVITAI_API_KEY --mount=type=secret,id=HF_TOKEN /context/scripts/image/templates "$RECIPE"
+RUN --mount=type=bind,target=/context --mount=type=cache,target=/var/cache/fettle --mount=type=secret,id=CIVITAI_API_KEY --mount=type=secret,id=HF_TOKEN \
+    /context/scripts/image/templates "$RECIPE"
 
 # --- a1111-runpod: AUTOMATIC1111's webui for RunPod serverless ----------------------------------------------------------------------
 FROM ${GPU_BASE} AS a1111-runpod
@@ -60,7 +61,8 @@ RUN --mount=type=bind,source=scripts/image/dependencies,target=/build/dependenci
     /build/dependencies /stable-diffusion-webui/requirements_versions.txt
 ARG RECIPE
 COPY --from=binary /fettle /usr/local/bin/fettle
-RUN --mount=type=bind,target=/context --mount=type=secret,id=CIVITAI_API_KEY --mount=type=secret,id=HF_TOKEN /context/scripts/image/templates "$RECIPE"
+RUN --mount=type=bind,target=/context --mount=type=cache,target=/var/cache/fettle --mount=type=secret,id=CIVITAI_API_KEY --mount=type=secret,id=HF_TOKEN \
+    /context/scripts/image/templates "$RECIPE"
 # fettle itself stays root (volumes of the platform belong to root), the engine does not.
 RUN mkdir -p /etc/fettle && printf '%s\n' 'version: 1' 'extends: a1111-runpod' 'engines: { webui: { user: fettle } }' >/etc/fettle/fettle.yaml
 ARG VERSION=0.1.0 REVISION
