@@ -208,7 +208,7 @@ export class SourceLoop {
       };
       log.error(failure.message, { job: held.row.id });
       try {
-        result = finisher.fail(held.row, failure, undefined, { style: this.#source.bodyStyle });
+        result = finisher.fail(held.row, failure, undefined, { style: this.#source.bodyStyle, isCancelled: () => held.lease.signal.aborted });
       } catch {
         // Not even that fits on the disk: the caller is told without the journal's help.
         this.#refuse(held.lease, failure.message);
