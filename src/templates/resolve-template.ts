@@ -2,7 +2,7 @@
 // Takes: templates.json, folders, a name. Gives: paths, and why something could not be had. Must not know engines or jobs.
 // The bundled engine runs it as `fettle template`; helper/templates.py of that engine is its other end.
 import { existsSync } from "node:fs";
-import { join, relative } from "node:path";
+import { basename, dirname, join, relative, resolve } from "node:path";
 import { FettleError } from "../errors/fettle-error.ts";
 import { loadRecipe } from "../merge/recipe.ts";
 import { type MergeTemplate, recipeId } from "../merge/merge-template.ts";
@@ -68,7 +68,7 @@ export async function resolveTemplate(wanted: string, options: ResolveOptions): 
   const isMerged = found.type === "found";
   const fetch = new Fetching(options);
   // Of a merged model nothing else is needed; the VAE may be, when the merge did not put one in.
-  const file = (kind: FileKind, model: WantedModel) => (isMerged ? Promise.resolve({ source: sourceId(model.source) }) : fetch.file(kind, model));
+  const file = (kind: FileKind, model: WantedModel) => (isMerged ? Promise.resolve({ source: fetch.shown(model) }) : fetch.file(kind, model));
   const usual = template.vae ? undefined : options.vae;
   const wantedVae = isMerged ? usual : (template.vae ?? usual);
   const [checkpoint, vae, ...loras] = await Promise.all([
@@ -116,10 +116,21 @@ class Fetching {
     this.#options = options;
   }
 
+  /** As somebody may see it who asks for a picture: no folders of this machine beside the templates' own. */
+  shown({ source }: WantedModel): string {
+    if (source.kind !== "file") return sourceId(source);
+    const inside = relative(this.#folder, source.path);
+    return inside.startsWith("..") ? basename(source.path) : inside;
+  }
+
+  get #folder(): string {
+    return dirname(resolve(this.#options.cwd, this.#options.file));
+  }
+
   async file(kind: FileKind, wanted: WantedModel): Promise<FoundFile> {
     const { models, onEvent, signal } = this.#options;
     const startedMs = performance.now();
-    const source = sourceId(wanted.source);
+    const source = this.shown(wanted);
     const tell = (event: object) => onEvent({ type: "file", kind, source, ms: Math.round(performance.now() - startedMs), ...event } as TemplateEvent);
     const auth = this.#authentication(wanted);
     auth?.(models[auth.provider].token === undefined ? "missing" : "set");
@@ -140,9 +151,8 @@ class Fetching {
   #placed(wanted: WantedModel): WantedModel {
     const { source } = wanted;
     if (source.kind !== "file" || existsSync(source.path)) return wanted;
-    const { file, cwd, modelsDir } = this.#options;
-    const inside = relative(join(file.startsWith("/") ? file : join(cwd, file), ".."), source.path);
-    const other = join(modelsDir, inside);
+    const inside = relative(this.#folder, source.path);
+    const other = join(this.#options.modelsDir, inside);
     return inside.startsWith("..") || !existsSync(other) ? wanted : { ...wanted, source: { ...source, path: other } };
   }
 

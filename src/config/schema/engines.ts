@@ -47,15 +47,22 @@ export const diffusersEngine = z.strictObject({
     description: "templates.json (or YAML): checkpoints with LoRAs that a job names as `template`. Missing files are downloaded into modelsDir.",
   }),
   defaultTemplate: word.optional().meta({ description: "For jobs that name no template; unless given, `model`, else the first one." }),
-  mergedDirs: z.array(word).default([]).meta({ description: "Folders that `fettle merge` wrote to: a template's merged model there is used when its recipe is the same." }),
+  mergedDirs: z
+    .array(word)
+    .default([])
+    .meta({ description: "Folders that `fettle merge` wrote to: a template's merged model there is used when its recipe is the same." }),
   keepMerged: flag
     .default(false)
     .meta({ description: "After a template's first job with LoRAs put on at run time, merge it in the background into the last of mergedDirs." }),
-  vae: text.default("").meta({ description: "A VAE for SDXL models whose own needs float32: a file, a folder, hf:OWNER/REPO/FILE or https URL. With templates only." }),
+  vae: text
+    .default("")
+    .meta({ description: "A VAE for SDXL models whose own needs float32: a file, a folder, hf:OWNER/REPO/FILE or https URL. With templates only." }),
   modelMemory: z
     .union([z.literal("auto"), sizeBytes], { error: "expected auto, or a size such as 20GB" })
     .default(0)
-    .meta({ description: "Models are kept on the device while they fit into this together; the one not used for longest goes. auto: 70 % of a GPU. 0: one at a time." }),
+    .meta({
+      description: "Models are kept on the device while they fit into this together; the one not used for longest goes. auto: 70 % of a GPU. 0: one at a time.",
+    }),
   defaults: z
     .record(word, z.unknown())
     .default({})

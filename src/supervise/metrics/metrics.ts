@@ -9,6 +9,7 @@ import { createGpuReader, type GpuUse, writeGpus } from "./gpu-metrics.ts";
 import { createJobMetrics } from "./job-metrics.ts";
 import { writeMachine } from "./machine-metrics.ts";
 import { type FamilyMemory, readCgroup, readMemory, writeMemory } from "./memory.ts";
+import { readOwnMetrics, writeOwnMetrics } from "./own-metrics.ts";
 import { writeProcess } from "./process-metrics.ts";
 
 export interface Metrics {
@@ -39,11 +40,12 @@ export function createMetrics({ readGpus = createGpuReader() }: MetricsOptions =
       engines.apply(event);
     },
     async format(snapshot, planned) {
-      const [families, cgroup, gpus] = await Promise.all([readFamilies(snapshot), readCgroup(), readGpus()]);
+      const [families, cgroup, gpus, own] = await Promise.all([readFamilies(snapshot), readCgroup(), readGpus(), readOwnMetrics(planned)]);
       const out = new Exposition();
       writeMachine(out, snapshot);
       engines.write(out, planned);
       jobs.write(out);
+      writeOwnMetrics(out, own);
       writeMemory(out, families, cgroup);
       writeGpus(out, gpus);
       writeProcess(out);

@@ -294,6 +294,60 @@ class Memory(unittest.TestCase):
             self.assertEqual(metric(engine, "fettle_model_cache_evictions_total"), 2)
 
 
+@unittest.skipIf(RUNTIME is None, "neither bun nor deno is on the PATH")
+class Keeping(unittest.TestCase):
+    def test_a_template_is_merged_in_the_background_and_used_then(self) -> None:
+        lora = make_lora(workplace() / "loras" / "kept.safetensors", 21)
+        place = place_for("keeping", {"kept": {"checkpoint": str(workplace() / "models" / "one.safetensors"), "loras": [str(lora)]}})
+        with engine_for(place, "--keep-merged", merged=place / "merged") as engine:
+            first = make(engine, "kept")
+            self.assertFalse(first["template"]["merged"])
+            engine.until("the template is merged", lambda: metric(engine, "fettle_template_merges_total", outcome="merged") == 1)
+            second = make(engine, "kept")
+            self.assertTrue(second["template"]["merged"], second["warnings"])
+            self.assertLessEqual(int(np.abs(pixels(first) - pixels(second)).max()), 8)
+
+
+class OtherVae(unittest.TestCase):
+    def test_it_takes_the_place_of_one_that_needs_float32_and_a_broken_one_does_not(self) -> None:
+        import torch
+        from diffusers import AutoencoderKL
+
+        import vae
+
+        models = workplace() / "models"
+        own = AutoencoderKL.from_pretrained(models / "sdxl" / "vae", variant="fp16", dtype=torch.float32)
+        other = make_model("models/other", "--seed", "5", "--single-file", str(workplace() / "other.safetensors"))
+        ldm = {name.removeprefix("first_stage_model."): value for name, value in load_file(workplace() / "other.safetensors").items() if name.startswith("first_stage_model.")}
+        save_file(ldm, workplace() / "ldm-vae.safetensors")
+        (workplace() / "page.safetensors").write_text("<!doctype html>")
+        own.register_to_config(force_upcast=True)
+        places = [other, other / "vae", other / "vae" / "diffusion_pytorch_model.fp16.safetensors", workplace() / "ldm-vae.safetensors"]
+        notes: list[str] = []
+        found = [vae.replaced(own, place, notes) for place in places]
+        self.assertEqual(notes, [])
+        weights = [one.decoder.conv_out.weight for one in found]
+        for weight in weights:
+            self.assertTrue(torch.equal(weight, weights[0]))
+        self.assertFalse(torch.equal(weights[0], own.decoder.conv_out.weight))
+        self.assertIs(vae.replaced(own, workplace() / "page.safetensors", notes), own)
+        self.assertRegex(notes[0], r"The VAE page\.safetensors cannot be loaded .* the model's own was used")
+        own.register_to_config(force_upcast=False)
+        self.assertIs(vae.replaced(own, other, notes), own)
+
+
+class PlainPrompts(unittest.TestCase):
+    def test_a_prompt_that_cannot_be_embedded_is_used_plainly(self) -> None:
+        import prompt
+
+        class Broken:
+            kind, components = "sdxl", {"tokenizer": None, "text_encoder": None, "tokenizer_2": None, "text_encoder_2": None}
+
+        arguments, notes = prompt.encode_or_plain(Broken(), "a (cat:1.2) <lora:x:1>", "(bad)", 1)
+        self.assertEqual(arguments, {"prompt": "a cat ", "negative_prompt": "bad"})
+        self.assertRegex(notes[0], "used plainly and cut at 77 tokens")
+
+
 class Names(unittest.TestCase):
     def test_every_count_is_in_the_docs(self) -> None:
         text = (ROOT / "docs" / "templates.md").read_text()
