@@ -22,7 +22,7 @@ import identity from "./helper/identity.py" with { type: "text" };
 import kernel from "./helper/kernel.py" with { type: "text" };
 import loraFile from "./helper/lora_file.py" with { type: "text" };
 import loraNames from "./helper/lora_names.py" with { type: "text" };
-import lycoris from "./helper/lycoris.py" with { type: "text" };
+import lycorisTypes from "./helper/lycoris_types.py" with { type: "text" };
 import merge from "./helper/merge.py" with { type: "text" };
 import model from "./helper/model.py" with { type: "text" };
 import output from "./helper/output.py" with { type: "text" };
@@ -58,7 +58,7 @@ export const helperFiles: Readonly<Record<string, string>> = {
   "kernel.py": kernel,
   "lora_file.py": loraFile,
   "lora_names.py": loraNames,
-  "lycoris.py": lycoris,
+  "lycoris_types.py": lycorisTypes,
   "merge.py": merge,
   "model.py": model,
   "output.py": output,

@@ -58,7 +58,7 @@ REFUSED = {"set_weight": "replaced weights", "reshape_weight": "reshaped weights
 def build_adapters(name: str, factors: dict[str, Tensor], file: TensorFile, scale: float) -> list[tuple[str, Adapter]]:
     """[(weight | bias, adapter)] of one module; empty when its factors make no known type."""
     from dora import decompose
-    from lycoris import glora, ia3, loha, lokr, oft
+    from lycoris_types import glora, ia3, loha, lokr, oft
 
     for factor, what in REFUSED.items():
         if factor in factors:

@@ -174,8 +174,8 @@ class Computer:
             if segment.out.transposed:
                 weights = numpy.ascontiguousarray(matrix.T).reshape(-1)
             out = self.kernel.raw("out", len(weights), segment.out.dtype)
-            self.kernel.encode(weights, segment.out.dtype, out)
-            refuse_overflow(segment.out, weights, out)
+            if not self.kernel.encode(weights, segment.out.dtype, out):
+                refuse_overflow(segment.out, weights, out)
             if not self.watch.changed and segment.changes and (len(raw) != len(out) or not numpy.array_equal(raw, out)):
                 self.watch.changed = True
             write(out, segment.out_start + (first - segment.first) * source.columns * ITEM_BYTES[segment.out.dtype])

@@ -21,6 +21,8 @@ def decompose(name: str, inner: Adapter, factors: dict[str, Tensor]) -> Adapter:
     if magnitude is None:
         return inner
     length = math.prod(magnitude.shape)
+    if not (inner.rows and inner.columns):
+        raise unfit(name, magnitude)  # there is no DoRA on OFT or IA3
     # PEFT's vector is over the rows; LyCORIS' is [out, 1…] or, as ComfyUI and OneTrainer also write it, [1, in, 1…].
     over_rows = length == inner.rows and (vector is not None or magnitude.rows == inner.rows)
     if not over_rows and (vector is not None or inner.columns % length):

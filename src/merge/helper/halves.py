@@ -42,38 +42,40 @@ def f16_to_f32(raw: numpy.ndarray, out: numpy.ndarray, scratch: Scratch) -> None
 
 
 def f32_to_small(values: numpy.ndarray, out: numpy.ndarray, mantissa: int, bias: int, width: int, scratch: Scratch) -> None:
-    """Any format with subnormals and fewer bits than float32; magnitudes must be at most the format's largest."""
+    """Any format with subnormals and fewer bits than float32; magnitudes must be at most the format's largest, and stand in scratch's
+    "bits" already, where `largest` leaves them."""
     count, shift = len(values), 23 - mantissa
     bits, sign, odd, small = (scratch.get(name, count) for name in ("bits", "sign", "odd", "small"))
     source = values.view(numpy.uint32)
     numpy.right_shift(source, 32 - width, out=sign)
     numpy.bitwise_and(sign, numpy.uint32(1 << (width - 1)), out=sign)
-    numpy.bitwise_and(source, numpy.uint32(0x7FFFFFFF), out=bits)
     numpy.less(bits, numpy.uint32((128 - bias) << 23), out=small)
     numpy.right_shift(bits, shift, out=odd)
     numpy.bitwise_and(odd, numpy.uint32(1), out=odd)
+    rounding = numpy.uint32(((1 << (shift - 1)) - 1 - ((127 - bias) << 23)) & 0xFFFFFFFF)
+    numpy.add(odd, rounding, out=odd)
     if small.any():
         magic = (128 - bias + 23 - mantissa) << 23  # added to a subnormal it pushes the bits that do not fit out, rounded by the adder
         shifted = scratch.get("shifted", count)
         numpy.add(bits.view(numpy.float32), numpy.array([magic], numpy.uint32).view(numpy.float32)[0], out=shifted)
         numpy.add(bits, odd, out=bits)
-        numpy.add(bits, numpy.uint32(((1 << (shift - 1)) - 1 - ((127 - bias) << 23)) & 0xFFFFFFFF), out=bits)
         numpy.right_shift(bits, shift, out=bits)
         numpy.subtract(shifted.view(numpy.uint32), numpy.uint32(magic), out=bits, where=small)
     else:
         numpy.add(bits, odd, out=bits)
-        numpy.add(bits, numpy.uint32(((1 << (shift - 1)) - 1 - ((127 - bias) << 23)) & 0xFFFFFFFF), out=bits)
         numpy.right_shift(bits, shift, out=bits)
     numpy.bitwise_or(bits, sign, out=bits)
     numpy.copyto(out, bits, casting="unsafe")
 
 
-def f32_to_f16(values: numpy.ndarray, out: numpy.ndarray, scratch: Scratch) -> None:
+def f32_to_f16(values: numpy.ndarray, out: numpy.ndarray, scratch: Scratch) -> bool:
+    """False when there are values that float16 has as infinity or NaN."""
     if not largest(values, scratch) < 65504:
         with numpy.errstate(over="ignore"):
             numpy.copyto(out.view(numpy.float16), values, casting="unsafe")
-        return
+        return False
     f32_to_small(values, out.view(numpy.uint16), 10, 15, 16, scratch)
+    return True
 
 
 def largest(values: numpy.ndarray, scratch: Scratch) -> float:
@@ -100,8 +102,9 @@ def f32_to_bf16(values: numpy.ndarray, out: numpy.ndarray, scratch: Scratch) -> 
 def f32_to_f8(values: numpy.ndarray, out: numpy.ndarray, dtype: str, scratch: Scratch) -> None:
     mantissa, bias, not_a_number = (3, 7, 0x7F) if dtype == "F8_E4M3" else (2, 15, 0x7F)
     nan = numpy.isnan(values)
-    if nan.any() or largest(values, scratch) > LARGEST[dtype]:
+    if not largest(values, scratch) <= LARGEST[dtype]:
         values = numpy.clip(numpy.where(nan, 0, values), -LARGEST[dtype], LARGEST[dtype]).astype(numpy.float32)
+        largest(values, scratch)
     f32_to_small(values, out.view(numpy.uint8), mantissa, bias, 8, scratch)
     if nan.any():
         out.view(numpy.uint8)[nan] = not_a_number
@@ -140,15 +143,17 @@ def decode_into(raw: numpy.ndarray, dtype: str, out: numpy.ndarray, scratch: Scr
         numpy.copyto(out, raw, casting="unsafe")
 
 
-def encode_into(values: numpy.ndarray, dtype: str, out: numpy.ndarray, scratch: Scratch) -> None:
+def encode_into(values: numpy.ndarray, dtype: str, out: numpy.ndarray, scratch: Scratch) -> bool:
+    """False when the output may hold infinities or NaN."""
     if dtype == "F16":
-        f32_to_f16(values, out, scratch)
-    elif dtype == "BF16":
+        return f32_to_f16(values, out, scratch)
+    if dtype == "BF16":
         f32_to_bf16(values, out, scratch)
     elif dtype in _tables:
         f32_to_f8(values, out, dtype, scratch)
     else:
         numpy.copyto(out, values, casting="unsafe")
+    return False
 
 
 def decode(raw: bytes | bytearray | memoryview, dtype: str) -> numpy.ndarray:

@@ -39,8 +39,9 @@ class Kernel:
         numpy.matmul(up, down, out=delta)
         numpy.add(weights, delta, out=weights)
 
-    def encode(self, values: numpy.ndarray, dtype: str, raw: numpy.ndarray) -> None:
-        encode_into(values, dtype, raw.view(NUMPY_TYPES[dtype]), self.scratch)
+    def encode(self, values: numpy.ndarray, dtype: str, raw: numpy.ndarray) -> bool:
+        """False when the output may hold infinities or NaN."""
+        return encode_into(values, dtype, raw.view(NUMPY_TYPES[dtype]), self.scratch)
 
 
 class TorchKernel(Kernel):
@@ -62,11 +63,12 @@ class TorchKernel(Kernel):
     def add_product(self, weights: numpy.ndarray, up: numpy.ndarray, down: numpy.ndarray) -> None:
         self.torch.from_numpy(weights).addmm_(self.torch.from_numpy(up), self.torch.from_numpy(down))
 
-    def encode(self, values: numpy.ndarray, dtype: str, raw: numpy.ndarray) -> None:
+    def encode(self, values: numpy.ndarray, dtype: str, raw: numpy.ndarray) -> bool:
         if dtype not in self.types:
             return super().encode(values, dtype, raw)
         kind, plain = self.types[dtype]
         self.torch.from_numpy(raw.view(plain)).view(kind).copy_(self.torch.from_numpy(values))
+        return False
 
 
 TORCH_PAYS_FROM = 10**9
