@@ -69,27 +69,29 @@ test("An ended job runs again under its id with the body it was sent with; one t
   await engine.facts.until("the third run", () => engine.attempts[2], limit());
 });
 
-test("A purge cancels what waits, and leaves what runs", { timeout: 60_000 }, async () => {
-  const engine = createScriptedEngine();
-  const gate = Promise.withResolvers<void>();
-  engine.script = async (attempt) => {
-    await gate.promise;
-    return doneWith(attempt, "{}");
-  };
-  await using rig = await startRig(engine, { sources: { http: httpConfig() } });
-  const url = await rig.untilListening();
-  const running = ask(`${url}/runsync`, { id: "running", input: {} });
-  await engine.facts.until("it runs", () => engine.attempts[0], limit());
-  for (let at = 0; at < 50; at++) await ask(`${url}/run`, { id: `w${at}`, input: {} });
-  const waiting = ask(`${url}/runsync`, { id: "w7", input: {} });
-  assert.deepEqual((await post(`${url}/v2/x/purge-queue`)).json, { removed: 50, status: "completed" });
-  assert.deepEqual([(await waiting).json["status"], (await waiting).json["errorCode"]], ["CANCELLED", "job.cancelled"]);
-  assert.deepEqual((await ask(`${url}/health`)).json["jobs"], { completed: 0, failed: 50, inProgress: 1, inQueue: 0, retried: 0 });
-  gate.resolve();
-  assert.equal((await running).json["status"], "COMPLETED");
-  assert.deepEqual((await post(`${url}/purge-queue`)).json, { removed: 0, status: "completed" });
-  assert.equal(engine.attempts.length, 1);
-});
+for (const concurrency of [1, 4])
+  test(`A purge cancels what waits, for an engine too, and leaves what runs (concurrency ${concurrency})`, { timeout: 60_000 }, async () => {
+    const engine = createScriptedEngine();
+    const gate = Promise.withResolvers<void>();
+    engine.script = async (attempt) => {
+      await gate.promise;
+      return doneWith(attempt, "{}");
+    };
+    await using rig = await startRig(engine, { sources: { http: { ...httpConfig(), concurrency } } });
+    const url = await rig.untilListening();
+    const running = ask(`${url}/runsync`, { id: "running", input: {} });
+    await engine.facts.until("it runs", () => engine.attempts[0], limit());
+    for (let at = 0; at < 50; at++) await ask(`${url}/run`, { id: `w${at}`, input: {} });
+    const waiting = ask(`${url}/runsync`, { id: "w7", input: {} });
+    assert.deepEqual((await post(`${url}/v2/x/purge-queue`)).json, { removed: 50, status: "completed" });
+    assert.deepEqual([(await waiting).json["status"], (await waiting).json["errorCode"]], ["CANCELLED", "job.cancelled"]);
+    for (let at = 0; at < 4; at++) assert.equal((await ask(`${url}/runsync`, { id: `w${at}`, input: {} })).json["status"], "CANCELLED");
+    assert.deepEqual((await ask(`${url}/health`)).json["jobs"], { completed: 0, failed: 50, inProgress: 1, inQueue: 0, retried: 0 });
+    gate.resolve();
+    assert.equal((await running).json["status"], "COMPLETED");
+    assert.deepEqual((await post(`${url}/purge-queue`)).json, { removed: 0, status: "completed" });
+    assert.equal(engine.attempts.length, 1);
+  });
 
 test("One id is one body: the same job again, a clear no for another", { timeout: 60_000 }, async () => {
   const engine = createScriptedEngine();

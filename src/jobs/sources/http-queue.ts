@@ -89,6 +89,11 @@ export class HttpQueue {
     return [...this.#waiting];
   }
 
+  /** Those that were handed out, to run or to wait for an engine. */
+  allLeased(): readonly Live[] {
+    return [...this.#live.values()].filter(({ leased }) => leased);
+  }
+
   #leave(live: Live): void {
     if (this.#waiting.delete(live)) this.#waitingBytes -= live.bytes;
   }

@@ -204,7 +204,11 @@ export class HttpSource implements Source, JobDesk {
       removed += still.length;
       await pause(0);
     }
-    return removed;
+    // With a concurrency above the engines' slots some are handed out and wait all the same; last, because others would take their places.
+    const isIdle = ({ id, controller }: Live) => !controller.signal.aborted && this.#parts.journal.find(this.name, id)?.state === "accepted";
+    const idle = this.#queue.allLeased().filter(isIdle);
+    for (const { controller } of idle) controller.abort();
+    return removed + idle.length;
   }
 
   counts(): JobCounts {
