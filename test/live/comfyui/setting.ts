@@ -19,7 +19,7 @@ export interface SettingWish {
 export async function startWithComfy(target: Target, { copies = 1, env = {}, url, jobs = {}, binary }: SettingWish = {}): Promise<Fettle> {
   const running = url ?? (target.type === "running" ? target.url : undefined);
   const engine = running === undefined && target.type === "launch" ? launched(target, copies) : {};
-  const config = { extends: "comfyui", engines: { [engineName]: engine }, sources: { http: { port: 0 } }, jobs, stop: { budget: "20s" } };
+  const config = { extends: "comfyui", engines: { [engineName]: engine }, sources: { http: { port: 0, concurrency: copies } }, jobs, stop: { budget: "20s" } };
   return await startFettle({ config, env, args: running === undefined ? [] : ["--engine-url", running], ...(binary !== undefined && { program: binary }) });
 }
 

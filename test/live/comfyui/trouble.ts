@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { rmSync } from "node:fs";
 import { after, test } from "node:test";
+import { pause } from "../../../src/util/pause.ts";
 import type { Fettle } from "../fettle.ts";
 import { isAlive } from "../setting.ts";
 import { historyOf, noOp, startWithComfy, textJob, urlsOf } from "./setting.ts";
@@ -30,7 +31,10 @@ async function untilDone(fettle: Fettle, ids: readonly string[]): Promise<void> 
   for (const id of ids) {
     const end = await Promise.race([fettle.event("job.done", ({ job }) => job === id), fettle.event("job.failed", ({ job }) => job === id)]);
     assert.equal(end.type, "job.done", `${id}: ${JSON.stringify(end)}`);
-    assert.equal((await fettle.ask("GET", `/status/${id}`)).status, "COMPLETED");
+    let status = "IN_PROGRESS";
+    // The event comes a moment before its caller is told.
+    for (; status === "IN_PROGRESS"; await pause(10)) ({ status } = await fettle.ask("GET", `/status/${id}`));
+    assert.equal(status, "COMPLETED");
   }
 }
 
