@@ -8,13 +8,19 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import shutil
+import socket
+import time
 
 from refusal import Refusal, system_refusal
 from safetensors_file import TensorFile, cut_short
 
 COPY_BYTES = 64 * 1024 * 1024
 MARK = ".fettle-merge-"
+HOST = re.sub(r"[^\w-]", "-", socket.gethostname())[:60]
+STALE_AFTER_S = 24 * 3600
+"""Of another machine's temporaries, whose lock this one may not see: not every network volume shares locks."""
 
 
 class Target:
@@ -23,7 +29,8 @@ class Target:
     def __init__(self, path: str, *, folder: bool, size: int) -> None:
         self.path, self.folder = path, folder
         self.parent = os.path.dirname(path)
-        self.temporary = os.path.join(self.parent, f"{MARK}{os.path.basename(path)[:150]}.{os.getpid()}")
+        unique = f"{HOST}.{os.getpid()}-{os.urandom(3).hex()}"  # machines that share a volume have the same pids
+        self.temporary = os.path.join(self.parent, f"{MARK}{os.path.basename(path)[:100]}.{unique}")
         self.descriptors: list[int] = []
         self.committed = False
         try:
@@ -31,8 +38,7 @@ class Target:
             os.makedirs(self.parent, exist_ok=True)
             sweep(self.parent)
             self.refuse_full_disk(size)
-            self.lock = os.open(f"{self.temporary}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            fcntl.flock(self.lock, fcntl.LOCK_EX)
+            self.lock = take_lock(f"{self.temporary}.lock")
             if folder:
                 os.mkdir(self.temporary)
         except OSError as error:
@@ -144,6 +150,17 @@ def refuse_strange_place(path: str, *, folder: bool) -> None:
         raise Refusal(f"{path} exists and is no file", hint="Name another output.", code="merge.unwritable")
 
 
+def take_lock(path: str) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        with contextlib.suppress(OSError):  # a volume without locks; the random name alone must do
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # Another run's sweep may have taken it away between the two calls.
+        if os.path.exists(path) and os.path.samestat(os.fstat(descriptor), os.stat(path)):
+            return descriptor
+        os.close(descriptor)
+
+
 def sweep(parent: str) -> None:
     """Removes what runs that were killed left: temporaries whose lock nobody holds."""
     for name in os.listdir(parent):
@@ -151,6 +168,8 @@ def sweep(parent: str) -> None:
             continue
         path = os.path.join(parent, name)
         with contextlib.suppress(OSError):
+            if f".{HOST}." not in name and time.time() - os.stat(path).st_mtime < STALE_AFTER_S:
+                continue
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
