@@ -16,7 +16,6 @@ export const command: Command = {
     { usage: "--name <name>", summary: "The template; empty: the first" },
     { usage: "--models-dir <dir>", summary: "Where downloads are kept, and relative paths are looked for" },
     { usage: "--merged-dir <dir>", summary: "Where merged models are looked for; may be repeated", repeat: true },
-    { usage: "--vae <source>", summary: "A VAE for templates that name none" },
     { usage: "--base-only", summary: "Do not look for a merged model" },
     { usage: "--keep-merged", summary: "Merge it into the last --merged-dir instead, once for all machines on the volume" },
   ],
@@ -43,7 +42,7 @@ export const command: Command = {
         say({ type: "template", name, merged: merged ?? null });
         return 0;
       }
-      const options = { file, cwd, modelsDir, mergedDirs, vae: vaeOf(textFlag(args, "vae")), baseOnly: args.flags["baseOnly"] === true, models, signal };
+      const options = { file, cwd, modelsDir, mergedDirs, vae: vaeOf(env["FETTLE_TEMPLATE_VAE"]), baseOnly: args.flags["baseOnly"] === true, models, signal };
       say({ type: "template", ...(await resolveTemplate(name, { ...options, onEvent: say })) });
       return 0;
     } catch (error) {

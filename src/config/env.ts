@@ -45,6 +45,7 @@ export const variables: readonly Variable[] = [
   { name: "FETTLE_HANDLER", summary: "false: profile a1111-runpod keeps fettle's RunPod source even when /handler.py exists." },
   { name: "FETTLE_SERVICE", summary: "Set by `fettle start` for everything it starts: finds processes that left their group." },
   { name: "FETTLE_API_AUTH", summary: "`user:password` pairs, with commas between, that the bundled engine's API asks for." },
+  { name: "FETTLE_TEMPLATE_VAE", summary: "Set by `fettle start` for the bundled engine: the VAE for templates that name none." },
   { name: "FETTLE_STEPS", summary: "Set by `fettle start` for a task made of steps: what it shall do." },
   { name: "FETTLE_CONTROL", summary: "Set by `fettle start` for its worker: the supervisor's control socket." },
 ];

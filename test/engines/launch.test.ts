@@ -36,6 +36,25 @@ test("diffusers: a tiny model is made only when it was asked for and is missing"
   assert.deepEqual(task && "argv" in task && task.argv, ["python3", "-u", "/assets/tiny_model.py", "--keep", "/mine"]);
 });
 
+test("diffusers: with templates the engine is told whom to ask for their files, and the VAE's source stays off the command line", () => {
+  const options = {
+    kind: "diffusers",
+    templates: "t.json",
+    modelsDir: "/volume",
+    mergedDirs: ["/a", "/b"],
+    vae: "https://user:pass@host/vae",
+    keepMerged: true,
+  };
+  const { argv, env } = launch(options);
+  const given = argv.slice(argv.indexOf("--templates"));
+  const resolver = ["/fettle", "template", "--file", "t.json", "--models-dir", "/volume", "--merged-dir", "/a", "--merged-dir", "/b"];
+  assert.deepEqual(given, ["--templates", "t.json", "--template-resolver", JSON.stringify(resolver), "--template", "", "--keep-merged"]);
+  assert.equal(env["FETTLE_TEMPLATE_VAE"], options.vae);
+  assert.ok(!argv.join(" ").includes("pass"));
+  assert.ok(!launch({ ...options, model: "/m" }).argv.includes("--template"));
+  assert.ok(launch({ kind: "diffusers", modelMemory: "3MiB" }).argv.join(" ").includes("--model-memory 3"));
+});
+
 test("diffusers: torch gets no more threads than the container has CPUs", () => {
   assert.equal(launch({ kind: "diffusers" }).env["OMP_NUM_THREADS"], undefined);
   assert.equal(launch({ kind: "diffusers" }, { cpuLimit: 3 }).env["OMP_NUM_THREADS"], "3");

@@ -13,7 +13,9 @@ export const diffusersLauncher: Launcher<DiffusersEngineConfig> = {
   paths: (config, folders) => (config.tinyModel ? [modelOf(config, folders) ?? ""] : []),
   launch(name, config, facts) {
     const model = modelOf(config, facts);
-    const env = { PYTHONUNBUFFERED: "true", ...threads(facts) };
+    // A source may hold a user or a token: not for the command line.
+    const vae = config.templates === undefined || config.vae === "" ? {} : { FETTLE_TEMPLATE_VAE: config.vae };
+    const env = { PYTHONUNBUFFERED: "true", ...threads(facts), ...vae };
     return {
       argv: [config.python, "-u", join(facts.assetDir, "engine.py"), ...argumentsOf(config, facts, model)],
       env,
@@ -54,7 +56,6 @@ function templateArguments(config: DiffusersEngineConfig, templates: string, fac
     "--models-dir",
     modelsDir,
     ...config.mergedDirs.flatMap((dir) => ["--merged-dir", dir]),
-    ...(config.vae === "" ? [] : ["--vae", config.vae]),
   ];
   const first = model === undefined ? ["--template", config.defaultTemplate ?? ""] : [];
   return ["--templates", templates, "--template-resolver", JSON.stringify(resolver), ...first, ...(config.keepMerged ? ["--keep-merged"] : [])];

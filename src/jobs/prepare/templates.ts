@@ -79,6 +79,10 @@ export function createTemplateBook(settings: TemplateSettings): TemplateBook {
       if (template !== undefined && template !== null && typeof template !== "string") return expected(`${at}.template`, "a template's name", template);
       if (known === undefined) return { type: "choice", template: undefined, usual: defaults };
       if (isInvalid(known)) return known;
+      // Whoever names a checkpoint means that one, not the default template's.
+      const overrides = body["override_settings"];
+      const namesModel = isObject(overrides) && typeof overrides["sd_model_checkpoint"] === "string";
+      if (namesModel && typeof template !== "string") return { type: "choice", template: undefined, usual: defaults };
       const name = template ?? settings.defaultTemplate ?? (settings.hasModel ? undefined : [...known.keys()][0]);
       if (name === undefined) return { type: "choice", template: undefined, usual: defaults };
       const parameters = known.get(name);

@@ -93,11 +93,11 @@ def serving(folder: Path) -> Iterator[str]:
 def engine_for(place: Path, *arguments: str, merged: Path | None = None, vae: Path | None = None, template: str | None = None) -> Iterator[EngineProcess]:
     resolver = [*fettle(), "template", "--file", str(place / "templates.json"), "--models-dir", str(place / "volume")]
     resolver += ["--merged-dir", str(merged)] if merged else []
-    resolver += ["--vae", str(vae)] if vae else []
     first = ["--template", template] if template is not None else []
+    environment = {"FETTLE_PYTHON": sys.executable, "FETTLE_STATE_DIR": str(place / "state"), "FETTLE_TEMPLATE_VAE": str(vae or "")}
     engine = EngineProcess("--templates", str(place / "templates.json"), "--template-resolver", json.dumps(resolver), "--no-hashing",
                            "--preload", *first, "--config-dir", str(workplace() / "models" / "one"), *arguments,
-                           environment={"FETTLE_PYTHON": sys.executable, "FETTLE_STATE_DIR": str(place / "state")})  # fmt: skip
+                           environment=environment)  # fmt: skip
     try:
         yield engine
     finally:
@@ -231,7 +231,8 @@ class Templates(unittest.TestCase):
             self.assertTrue(make(engine, "first")["template"]["merged"])
 
     def test_a_merged_model_that_cannot_be_loaded_gives_way(self) -> None:
-        place = place_for("broken", {"only": {"checkpoint": str(workplace() / "models" / "one.safetensors"), "loras": [str(workplace() / "loras" / "a-b.safetensors")]}})
+        base, lora = workplace() / "models" / "one.safetensors", workplace() / "loras" / "a-b.safetensors"
+        place = place_for("broken", {"only": {"checkpoint": str(base), "loras": [str(lora)]}})
         command = [*fettle(), "merge", str(place / "templates.json"), "--out", str(place / "merged")]
         subprocess.run(command, env=self.environment, check=True, capture_output=True)
         file = place / "merged" / "only.safetensors"
@@ -260,8 +261,13 @@ class Downloads(unittest.TestCase):
                 jobs = [engine.in_background("txt2img", {**SMALL, "fettle_template": "far", "force_task_id": f"job-{index}"})
                         for index, engine in enumerate((one, one, other))]  # fmt: skip
                 called_off = one.in_background("txt2img", {**SMALL, "fettle_template": "far", "force_task_id": "unwanted"})
-                for engine, count in ((one, 2), (other, 0)):
-                    engine.until("the jobs wait", lambda engine=engine, count=count: engine.progress()["state"]["job"] == "scripts_fetch" and engine.progress()["queued"] == count)
+
+                def waiting(engine: EngineProcess, others: int) -> bool:
+                    seen = engine.progress()
+                    return seen["state"]["job"] == "scripts_fetch" and seen["queued"] == others
+
+                one.until("its jobs wait", lambda: waiting(one, 2))
+                other.until("its job waits", lambda: waiting(other, 0))
                 self.assertEqual(one.post("interrupt?force_task_id=unwanted").json["was"], "queued")
                 self.assertEqual(called_off.result().json["images"], [])
                 self.assertFalse(jobs[0].done)
@@ -318,7 +324,9 @@ class OtherVae(unittest.TestCase):
         models = workplace() / "models"
         own = AutoencoderKL.from_pretrained(models / "sdxl" / "vae", variant="fp16", dtype=torch.float32)
         other = make_model("models/other", "--seed", "5", "--single-file", str(workplace() / "other.safetensors"))
-        ldm = {name.removeprefix("first_stage_model."): value for name, value in load_file(workplace() / "other.safetensors").items() if name.startswith("first_stage_model.")}
+        prefix = "first_stage_model."
+        whole = load_file(workplace() / "other.safetensors")
+        ldm = {name.removeprefix(prefix): value for name, value in whole.items() if name.startswith(prefix)}
         save_file(ldm, workplace() / "ldm-vae.safetensors")
         (workplace() / "page.safetensors").write_text("<!doctype html>")
         own.register_to_config(force_upcast=True)

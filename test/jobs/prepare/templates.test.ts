@@ -62,6 +62,9 @@ test("a job that names no template gets the default, the engine's own model, or 
   assert.equal((await first.prepare({ prompt: "a" })).shape, "template");
   using named = rig(twoTemplates, { defaultTemplate: "photo" });
   assert.equal((await named.inputOf({ prompt: "a" }))["fettle_template"], "photo");
+  const other = { prompt: "a", override_settings: { sd_model_checkpoint: "x" } };
+  assert.equal((await named.inputOf(other))["fettle_template"], undefined);
+  assert.equal((await named.inputOf({ ...other, template: "photo" }))["fettle_template"], "photo");
   using model = rig(twoTemplates, { hasModel: true });
   assert.deepEqual(await model.inputOf({ prompt: "a" }), { prompt: "a", ...defaults });
   assert.equal((await model.prepare({ prompt: "a" })).shape, "engine");
