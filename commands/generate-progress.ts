@@ -4,6 +4,7 @@ import type { Outcome, Tally } from "../src/generate/run-jobs.ts";
 import type { Log } from "../src/log/log.ts";
 import { formatDuration } from "../src/util/duration.ts";
 import ora, { type Ora } from "ora";
+import { isDrawable } from "./spinner.ts";
 
 export interface JobsProgress extends Disposable {
   /** What happens before the first job. */
@@ -19,7 +20,7 @@ const name = ({ n, id }: ListedJob): string => id ?? `job ${n}`;
 
 /** A bar on a terminal, with failures as lines above it; elsewhere one line for each job. */
 export function showJobsProgress(total: number, log: Log): JobsProgress {
-  const spinner = process.stderr.isTTY ? ora({ text: "", stream: process.stderr, discardStdin: false }).start() : undefined;
+  const spinner = isDrawable(process.stderr) ? ora({ text: "", stream: process.stderr, discardStdin: false }).start() : undefined;
   const running = new Map<number, number>();
   const ended = { count: 0, failed: 0, done: 0 };
   const startedMs = performance.now();

@@ -6,6 +6,7 @@ import type { MergeEvent } from "../src/merge/run-recipe.ts";
 import type { FetchEvent } from "../src/models/fetch-model.ts";
 import { formatBytes } from "../src/util/bytes.ts";
 import { formatDuration } from "../src/util/duration.ts";
+import { isDrawable } from "./spinner.ts";
 
 const lineEveryMs = 10_000;
 
@@ -15,7 +16,7 @@ export interface MergeProgress extends Disposable {
 
 /** One display for the whole run: on a terminal a line that changes under what is finished, elsewhere plain lines, at most one in 10 s. */
 export function showMergeProgress(log: Log, { templates }: { readonly templates: number }): MergeProgress {
-  const line = process.stderr.isTTY ? liveLine() : plainLines(log);
+  const line = isDrawable(process.stderr) ? liveLine() : plainLines(log);
   const downloads = new Downloads();
   let finished = 0;
   const count = templates > 1 ? () => `${Math.min(finished + 1, templates)}/${templates} ` : () => "";
@@ -29,7 +30,7 @@ export function showMergeProgress(log: Log, { templates }: { readonly templates:
         return line.now(downloads.text());
       case "bytes":
         downloads.add(event.source, event.count);
-        return line.update(downloads.text());
+        return line.update(() => downloads.text());
       case "retry":
         return line.say("warn", `Fetching ${name} again: ${event.reason}.`);
       case "stale":
@@ -49,7 +50,7 @@ export function showMergeProgress(log: Log, { templates }: { readonly templates:
           return line.now(`Waiting for ${event.holder}, which merges ${event.name}`);
         case "merging":
           if (event.totalBytes === 0) return line.now(`Merging ${count()}${event.name}`);
-          return line.update(`Merging ${count()}${event.name}: ${Math.floor((100 * event.doneBytes) / event.totalBytes)} %`);
+          return line.update(() => `Merging ${count()}${event.name}: ${Math.floor((100 * event.doneBytes) / event.totalBytes)} %`);
         case "merged":
           finished += 1;
           return line.say("success", describeReport(event.report));
@@ -66,7 +67,7 @@ interface Line {
   /** A step begins. */
   now(text: string): void;
   /** It went on. */
-  update(text: string): void;
+  update(text: () => string): void;
   say(level: "success" | "warn" | "error", text: string): void;
   end(): void;
 }
@@ -75,8 +76,15 @@ function liveLine(): Line {
   // discardStdin reads the terminal, and a signal must still reach us.
   const spinner = ora({ stream: process.stderr, discardStdin: false });
   const show = (text: string) => void (spinner.isSpinning ? (spinner.text = text) : spinner.start(text));
+  let nextMs = 0;
+  // A text that changes costs the spinner a layout, and thousands of chunks come in a second.
+  const update = (text: () => string) => {
+    if (performance.now() < nextMs) return;
+    nextMs = performance.now() + 100;
+    show(text());
+  };
   const marks = { success: "succeed", warn: "warn", error: "fail" } as const;
-  return { now: show, update: show, say: (level, text) => void spinner[marks[level]](text), end: () => void spinner.stop() };
+  return { now: show, update, say: (level, text) => void spinner[marks[level]](text), end: () => void spinner.stop() };
 }
 
 function plainLines(log: Log): Line {
@@ -85,7 +93,12 @@ function plainLines(log: Log): Line {
     lastMs = performance.now();
     log.info(`${text} …`);
   };
-  return { now, update: (text) => void (performance.now() - lastMs >= lineEveryMs && now(text)), say: (level, text) => log[level](text), end: () => undefined };
+  return {
+    now,
+    update: (text) => void (performance.now() - lastMs >= lineEveryMs && now(text())),
+    say: (level, text) => log[level](text),
+    end: () => undefined,
+  };
 }
 
 /** The downloads under way as one sum, with the pace of the last seconds. */

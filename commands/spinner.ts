@@ -6,9 +6,12 @@ export interface Spinner extends Disposable {
   succeed(text: string): void;
 }
 
+/** A terminal that knows its width: in one of 0 columns (a `docker run -t` that nobody looks at) ora clears lines without end. */
+export const isDrawable = (stream: NodeJS.WriteStream): boolean => stream.isTTY && stream.columns > 0;
+
 /** A spinner on a terminal; elsewhere one plain line at the start and one at the end. Left without succeed, it vanishes. */
 export function startSpinner(text: string, log: Log): Spinner {
-  if (!process.stderr.isTTY) {
+  if (!isDrawable(process.stderr)) {
     log.info(`${text} …`);
     return { update: () => undefined, succeed: (last) => log.success(last), [Symbol.dispose]: () => undefined };
   }
