@@ -39,7 +39,12 @@ const longestInfo = 1_048_576;
  */
 export async function mapAnswer(path: string, { extractTo, watch = "images", signal }: MapOptions): Promise<AnswerMap | undefined> {
   const spans = new SpanListener(extractTo === undefined ? undefined : join(extractTo, watch));
-  const scan = new JsonScan({ watch, listener: spans, keep: ["info", "outputs", "files", "texts", "errors", "template", "parameters", "warnings"], keepBytes: longestInfo });
+  const scan = new JsonScan({
+    watch,
+    listener: spans,
+    keep: ["info", "outputs", "files", "texts", "errors", "template", "parameters", "warnings"],
+    keepBytes: longestInfo,
+  });
   const file = await open(path, "r");
   try {
     const buffer = Buffer.allocUnsafeSlow(chunkBytes);

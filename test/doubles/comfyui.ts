@@ -30,13 +30,15 @@ export interface DoubleOptions {
   readonly checkpoints?: readonly string[];
   /** More node classes than a test wants to know, to make /object_info large. */
   readonly moreClasses?: number;
+  /** Each prompt gets an id of the server's own, as in stakeordie's fork. */
+  readonly ownIds?: boolean;
 }
 
 export type ComfyDouble = Awaited<ReturnType<typeof startComfyDouble>>;
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
-export async function startComfyDouble({ version = "0.3.64", checkpoints = ["tiny.safetensors"], moreClasses = 0 }: DoubleOptions = {}) {
+export async function startComfyDouble({ version = "0.3.64", checkpoints = ["tiny.safetensors"], moreClasses = 0, ownIds = false }: DoubleOptions = {}) {
   const seen: string[] = [];
   const uploads = new Map<string, Buffer>();
   const prompts: { readonly id: string; readonly prompt: Prompt; readonly extra: Readonly<Record<string, unknown>> }[] = [];
@@ -163,7 +165,7 @@ export async function startComfyDouble({ version = "0.3.64", checkpoints = ["tin
   function submit(body: Readonly<Record<string, unknown>>, response: ServerResponse): void {
     const prompt = body["prompt"] as Prompt | undefined;
     if (!prompt) return refuse({ type: "no_prompt", message: "No prompt provided", details: "No prompt provided", extra_info: {} });
-    const id = typeof body["prompt_id"] === "string" ? body["prompt_id"] : randomUUID();
+    const id = typeof body["prompt_id"] === "string" && !ownIds ? body["prompt_id"] : randomUUID();
     if (version === "0.33.0" && !uuid.test(id)) return refuse({ type: "invalid_prompt_id", message: "prompt_id must be a UUID", details: id, extra_info: {} });
     const found = validate(prompt, specs(), version);
     if (found.type === "bad") return refuse(found.error, found.nodeErrors);

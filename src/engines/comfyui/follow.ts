@@ -49,7 +49,8 @@ const suspectMs = 30_000;
  */
 export class PromptFollower {
   readonly #on: FollowOptions;
-  readonly #unlisten: () => void;
+  #promptId: string;
+  #unlisten: () => void;
   #heard = false;
   #lastHeardAt = performance.now();
   /** A look is due at once, also when the hint came during the one before. */
@@ -64,7 +65,15 @@ export class PromptFollower {
   /** Listens from now on: made before the prompt is sent, or its first hints are lost. */
   constructor(options: FollowOptions) {
     this.#on = options;
-    this.#unlisten = options.socket.listen(options.promptId, (hint) => this.#hear(hint));
+    this.#promptId = options.promptId;
+    this.#unlisten = options.socket.listen(this.#promptId, (hint) => this.#hear(hint));
+  }
+
+  /** Some servers (stakeordie's fork) give each prompt an id of their own, whatever they were sent. */
+  follow(promptId: string): void {
+    this.#unlisten();
+    this.#promptId = promptId;
+    this.#unlisten = this.#on.socket.listen(promptId, (hint) => this.#hear(hint));
   }
 
   [Symbol.dispose](): void {
@@ -101,10 +110,10 @@ export class PromptFollower {
   }
 
   async #look(): Promise<PromptEnd | undefined> {
-    const { api, promptId, signal, socket, onActivity } = this.#on;
+    const { api, signal, socket, onActivity } = this.#on;
     this.#isDue = false;
     try {
-      const entry = await api.history(promptId, { signal });
+      const entry = await api.history(this.#promptId, { signal });
       if (entry) return { type: "ended", entry };
       const place = await this.#place();
       this.#goneSince = undefined;
@@ -120,10 +129,10 @@ export class PromptFollower {
   }
 
   async #place(): Promise<"running" | "pending" | "none"> {
-    const { api, promptId, signal } = this.#on;
+    const { api, signal } = this.#on;
     const { running, pending } = await api.queue({ signal });
-    if (running.some((item) => item.promptId === promptId)) return "running";
-    return pending.some((item) => item.promptId === promptId) ? "pending" : "none";
+    if (running.some((item) => item.promptId === this.#promptId)) return "running";
+    return pending.some((item) => item.promptId === this.#promptId) ? "pending" : "none";
   }
 
   /** An answer that does not come is no sign of an end: Python holds everything up while it loads a model. */

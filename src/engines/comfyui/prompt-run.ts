@@ -12,7 +12,7 @@ import { BeforeSubmit, type MakeReadyParts, makeReady, type Ready } from "./make
 import { Pictures, sendsPictures, withoutSocket } from "./pictures.ts";
 import { PromptProgress } from "./progress.ts";
 import { type ComfyJob, readInput } from "./read-input.ts";
-import { isAccepted, refusal, type Verdict } from "./refusal.ts";
+import { isAccepted, promptIdOf, refusal, type Verdict } from "./refusal.ts";
 import type { ComfySocket } from "./socket.ts";
 import { stopPrompt } from "./stop.ts";
 import type { Workflow } from "./workflow.ts";
@@ -44,7 +44,7 @@ export class PromptRun {
   readonly #parts: PromptRunParts;
   readonly #attempt: Attempt;
   readonly #on: RunOptions;
-  readonly #promptId = randomUUID();
+  #promptId: string = randomUUID();
 
   constructor(parts: PromptRunParts, attempt: Attempt, options: RunOptions) {
     this.#parts = parts;
@@ -108,6 +108,13 @@ export class PromptRun {
       // Half of the outputs may be queued already.
       if (verdict.status === 200) await this.#stop(0);
       return refusal(verdict, workflow, ready.info);
+    }
+    const given = verdict && promptIdOf(verdict);
+    if (given !== undefined && given !== this.#promptId) {
+      this.#parts.active.delete(this.#promptId);
+      this.#parts.active.add(given);
+      this.#promptId = given;
+      follower.follow(given);
     }
     const end = await follower.untilEnd();
     const engineMs = performance.now() - startedMs;

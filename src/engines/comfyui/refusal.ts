@@ -15,6 +15,11 @@ export function isAccepted({ status, body }: Verdict): boolean {
   return status === 200 && Object.keys(nodeErrorsOf(body)).length === 0;
 }
 
+/** The id under which the server keeps it: ours, unless it gives its own. */
+export function promptIdOf({ body }: Verdict): string | undefined {
+  return isRecord(body) && typeof body["prompt_id"] === "string" ? body["prompt_id"] : undefined;
+}
+
 /** Each mistake that ComfyUI names, with what this server has instead, as far as its nodes are known. */
 export function refusal({ status, body }: Verdict, workflow: Workflow, info: ObjectInfo): Failed {
   const faults = Object.entries(nodeErrorsOf(body)).flatMap(([node, entry]) => readNode(node, entry, info));

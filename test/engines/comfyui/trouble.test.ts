@@ -99,6 +99,14 @@ test("somebody deletes the waiting prompt: lost, not waited for for ever", async
   answerOf(await first);
 });
 
+test("a server that gives prompts ids of its own: the job is followed under that id and runs once", async () => {
+  await using comfy = await startComfyDouble({ ownIds: true });
+  await using client = connect(comfy.url);
+  answerOf(await client.run({ workflow: workflow() }));
+  answerOf(await client.run({ workflow: workflow() }));
+  assert.equal(comfy.prompts.length, 2);
+});
+
 test("nobody listens: unreachable after the tries, and nothing was queued", async () => {
   const comfy = await startComfyDouble();
   await comfy.crash();

@@ -7,6 +7,7 @@ import socket
 import unittest
 
 import engine_process  # noqa: F401 - puts the engine's folder on the path
+
 from engine import bind
 
 
