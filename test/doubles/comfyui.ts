@@ -30,15 +30,15 @@ export interface DoubleOptions {
   readonly checkpoints?: readonly string[];
   /** More node classes than a test wants to know, to make /object_info large. */
   readonly moreClasses?: number;
-  /** Each prompt gets an id of the server's own, as in stakeordie's fork. */
-  readonly ownIds?: boolean;
+  /** As stakeordie's fork: ids of its own for prompts and clients, and prompts over the socket. */
+  readonly fork?: boolean;
 }
 
 export type ComfyDouble = Awaited<ReturnType<typeof startComfyDouble>>;
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
-export async function startComfyDouble({ version = "0.3.64", checkpoints = ["tiny.safetensors"], moreClasses = 0, ownIds = false }: DoubleOptions = {}) {
+export async function startComfyDouble({ version = "0.3.64", checkpoints = ["tiny.safetensors"], moreClasses = 0, fork = false }: DoubleOptions = {}) {
   const seen: string[] = [];
   const uploads = new Map<string, Buffer>();
   const prompts: { readonly id: string; readonly prompt: Prompt; readonly extra: Readonly<Record<string, unknown>> }[] = [];
@@ -86,10 +86,22 @@ export async function startComfyDouble({ version = "0.3.64", checkpoints = ["tin
     seen.push("WS /ws");
     facts.changed();
     if (faults.socket === "refuse") return void stream.destroy();
-    const id = new URL(request.url ?? "", "http://double").searchParams.get("clientId") ?? randomUUID();
+    const asked = new URL(request.url ?? "", "http://double").searchParams.get("clientId");
+    const id = fork || asked === null ? randomUUID() : asked;
     clients.get(id)?.destroy();
-    const client = acceptSocket(request, stream);
+    const client = acceptSocket(request, stream, (text) => {
+      const message = readJson(Buffer.from(text));
+      if (!fork || message?.["type"] !== "prompt") return;
+      seen.push("WS prompt");
+      const { prompt, extra_data: extra } = message["data"] as { prompt: Prompt; extra_data?: object };
+      queue({ prompt, extra_data: extra, client_id: id }, (status, { prompt_id: promptId, number, error, node_errors: nodeErrors }) => {
+        const isQueued = status === 200;
+        const data = { ...(isQueued ? { prompt_id: promptId, number } : { error }), node_errors: nodeErrors };
+        client.send(JSON.stringify({ type: isQueued ? "prompt_queued" : "error", data }));
+      });
+    });
     clients.set(id, client);
+    if (fork) client.send(JSON.stringify({ type: "client_id", data: { client_id: id } }));
     if (faults.socket === "good")
       client.send(JSON.stringify({ type: "status", data: { status: { exec_info: { queue_remaining: worker.remaining } }, sid: id } }));
     facts.changed();
@@ -163,19 +175,23 @@ export async function startComfyDouble({ version = "0.3.64", checkpoints = ["tin
   }
 
   function submit(body: Readonly<Record<string, unknown>>, response: ServerResponse): void {
+    queue(body, (status, told) => answer(response, status, told));
+  }
+
+  function queue(body: Readonly<Record<string, unknown>>, tell: (status: number, told: Readonly<Record<string, unknown>>) => void): void {
     const prompt = body["prompt"] as Prompt | undefined;
     if (!prompt) return refuse({ type: "no_prompt", message: "No prompt provided", details: "No prompt provided", extra_info: {} });
-    const id = typeof body["prompt_id"] === "string" && !ownIds ? body["prompt_id"] : randomUUID();
+    const id = typeof body["prompt_id"] === "string" && !fork ? body["prompt_id"] : randomUUID();
     if (version === "0.33.0" && !uuid.test(id)) return refuse({ type: "invalid_prompt_id", message: "prompt_id must be a UUID", details: id, extra_info: {} });
     const found = validate(prompt, specs(), version);
     if (found.type === "bad") return refuse(found.error, found.nodeErrors);
     const extra = { ...(body["extra_data"] as object | undefined), ...(body["client_id"] !== undefined && { client_id: body["client_id"] }) };
     prompts.push({ id, prompt, extra });
     worker.enqueue({ number: ++count, id, prompt, extra, outputs: found.outputs });
-    return answer(response, 200, { prompt_id: id, number: count, node_errors: found.nodeErrors });
+    return tell(200, { prompt_id: id, number: count, node_errors: found.nodeErrors });
 
     function refuse(error: Readonly<Record<string, unknown>>, nodeErrors: Readonly<Record<string, unknown>> = {}): void {
-      answer(response, 400, { error, node_errors: nodeErrors });
+      tell(400, { error, node_errors: nodeErrors });
     }
   }
 

@@ -120,6 +120,9 @@ export const comfyuiEngine = z.strictObject({
     .meta({ description: "A folder of named workflows: NAME.json in API format, with NAME.yaml that says which parameter goes where." }),
   checkpoint: word.optional().meta({ description: "The checkpoint of jobs that name none; the first one it has unless given." }),
   comfyOrgApiKey: text.default("").meta({ description: "The key that nodes of comfy.org's paid API get, when the job brings none." }),
+  promptVia: z.enum(["http", "websocket"]).default("http").meta({
+    description: "How prompts are sent: POST /prompt, which every version takes, or over the WebSocket, as stakeordie's fork has it.",
+  }),
   warmUp: word.optional().meta({ description: "A job as JSON (a workflow, or an input): run once before the first job, after each start." }),
   allocator: z.enum(["tcmalloc", "none"]).default("tcmalloc").meta({ description: "Preload tcmalloc when the machine has it." }),
 });

@@ -25,6 +25,8 @@ export type ComfySettings = {
   readonly comfyOrgApiKey?: string;
   /** A file with a job that is run before the first one, after each start. */
   readonly warmUp?: string;
+  /** How prompts are sent; default http, which every version takes. */
+  readonly promptVia?: "http" | "websocket";
 };
 
 export function connectComfyui(endpoint: Endpoint & { readonly settings?: ComfySettings }, options: ConnectOptions): Engine {
@@ -41,7 +43,8 @@ export function connectComfyui(endpoint: Endpoint & { readonly settings?: ComfyS
   const find = createFinder({ nodes, named: new NamedWorkflows(settings.workflows), checkpoint: settings.checkpoint });
   const closing = new AbortController();
   const active = new Set<string>();
-  const parts = { api, socket, nodes, find, clientId, options, active, apiKey: settings.comfyOrgApiKey };
+  const { comfyOrgApiKey: apiKey, promptVia = "http" } = settings;
+  const parts = { api, socket, nodes, find, options, active, apiKey, promptVia };
   const run: Engine["run"] = async (attempt, more) => await new PromptRun(parts, attempt, more).run(AbortSignal.any([more.signal, closing.signal]));
   const { warmUp: warmUpFile } = settings;
   return {

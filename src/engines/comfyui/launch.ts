@@ -24,11 +24,12 @@ export const comfyuiLauncher: Launcher<ComfyuiEngineConfig> = {
       ...(steps.length > 0 && { tasks: [setUp(name, steps)] }),
     };
   },
-  settings: ({ workflows, checkpoint, comfyOrgApiKey, warmUp }) => ({
+  settings: ({ workflows, checkpoint, comfyOrgApiKey, warmUp, promptVia }) => ({
     ...(workflows !== undefined && { workflows }),
     ...(checkpoint !== undefined && { checkpoint }),
     ...(comfyOrgApiKey !== "" && { comfyOrgApiKey }),
     ...(warmUp !== undefined && { warmUp }),
+    ...(promptVia !== "http" && { promptVia }),
   }),
 };
 

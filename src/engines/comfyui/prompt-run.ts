@@ -19,7 +19,8 @@ import type { Workflow } from "./workflow.ts";
 
 export interface PromptRunParts extends MakeReadyParts {
   readonly socket: ComfySocket;
-  readonly clientId: string;
+  /** `websocket`: prompts go over the socket, as stakeordie's fork has it; over HTTP all the same while there is none. */
+  readonly promptVia: "http" | "websocket";
   readonly options: ConnectOptions;
   /** For nodes that call comfy.org's paid API, when the job brings none. */
   readonly apiKey: string | undefined;
@@ -136,11 +137,13 @@ export class PromptRun {
 
   /** Undefined: nobody knows whether it was queued; the queue does. */
   async #submit(workflow: Workflow, apiKey: string | undefined, stopping: AbortSignal): Promise<Verdict | undefined> {
-    const { api, clientId } = this.#parts;
+    const { api, socket, promptVia } = this.#parts;
     const extra = { ...(apiKey && { api_key_comfy_org: apiKey }), ...(this.#on.wantsPreviews?.() && { preview_method: "auto" }) };
     using patient = new DelayedAbort(stopping, submitGraceMs);
+    const { signal } = patient;
     try {
-      return await api.submit({ workflow, promptId: this.#promptId, clientId, extra }, { signal: patient.signal });
+      if (promptVia === "websocket" && socket.isOpen) return await socket.submit({ prompt: workflow, extra_data: extra }, { signal });
+      return await api.submit({ workflow, promptId: this.#promptId, clientId: socket.clientId, extra }, { signal });
     } catch (error) {
       if (error instanceof NotReached) throw error;
       return undefined;

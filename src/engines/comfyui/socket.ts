@@ -1,10 +1,14 @@
 import { pause } from "../../util/pause.ts";
 import type { Base } from "../request.ts";
+import { readForkFrame } from "./fork-frames.ts";
 import { type Current, type Hint, readBinary, readText, type Told } from "./frames.ts";
+import type { Verdict } from "./refusal.ts";
 
 export type Listener = (hint: Hint) => void;
 
 const openWithinMs = 2000;
+/** Checking a large workflow takes its time. */
+const answerWithinMs = 60_000;
 const firstPauseMs = 100;
 const longestPauseMs = 5000;
 
@@ -25,6 +29,11 @@ export class ComfySocket {
   #leave: (() => void) | undefined;
   #isOpen = false;
   #hears = false;
+  #socket: WebSocket | undefined;
+  #clientId: string;
+  /** Resolves with the answer to the prompt that was sent over the socket; one at a time, as answers name no question. */
+  #answer: ((verdict: Verdict | undefined) => void) | undefined;
+  #asking: Promise<unknown> = Promise.resolve();
   #failures = 0;
   #running: Promise<void> | undefined;
   #renewal: Promise<boolean> | undefined;
@@ -40,6 +49,7 @@ export class ComfySocket {
     const url = new URL(`${base.url}/ws`);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     url.searchParams.set("clientId", clientId);
+    this.#clientId = clientId;
     this.#url = url.href;
     this.#authorization = base.authorization;
   }
@@ -47,6 +57,37 @@ export class ComfySocket {
   /** Something has come over the present connection: a server greets each client at once, so one that hears nothing is deaf. */
   get hears(): boolean {
     return this.#isOpen && this.#hears;
+  }
+
+  /** What prompts must be sent with so that their events come here: the id asked for, or the one a fork gave instead. */
+  get clientId(): string {
+    return this.#clientId;
+  }
+
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  /** Sends a prompt over the socket (stakeordie's form). Undefined: the socket went before the answer, so nobody knows. */
+  submit(data: Readonly<Record<string, unknown>>, { signal }: { signal: AbortSignal }): Promise<Verdict | undefined> {
+    const asked = this.#asking.then(async () => await this.#submit(data, signal));
+    this.#asking = asked.catch(() => {});
+    return asked;
+  }
+
+  async #submit(data: Readonly<Record<string, unknown>>, signal: AbortSignal): Promise<Verdict | undefined> {
+    if (!this.#isOpen || !this.#socket || signal.aborted) return undefined;
+    const answered = Promise.withResolvers<Verdict | undefined>();
+    this.#answer = answered.resolve;
+    this.#socket.send(JSON.stringify({ type: "prompt", data }));
+    const enough = new AbortController();
+    const late = pause(answerWithinMs, { signal: AbortSignal.any([signal, enough.signal]) }).then(() => undefined);
+    try {
+      return await Promise.race([answered.promise, late]);
+    } finally {
+      enough.abort();
+      this.#answer = undefined;
+    }
   }
 
   /** Follows a prompt until the returned function is called. */
@@ -124,6 +165,8 @@ export class ComfySocket {
         over.abort();
         clearTimeout(limit);
         this.#leave = undefined;
+        this.#socket = undefined;
+        this.#answer?.(undefined);
         this.#isOpen = this.#hears = false;
         this.#current = undefined;
         discard(socket);
@@ -135,6 +178,7 @@ export class ComfySocket {
       socket.binaryType = "arraybuffer";
       const onOpen = () => {
         wasOpen = this.#isOpen = true;
+        this.#socket = socket;
         this.#failures = 0;
         // Previews then come with the ids of their prompt and node. It must be the first message.
         socket.send(JSON.stringify({ type: "feature_flags", data: { supports_preview_metadata: true } }));
@@ -159,6 +203,9 @@ export class ComfySocket {
       this.#greeted.resolve(true);
       this.#greeted = Promise.withResolvers();
     }
+    const fork = typeof frame === "string" ? readForkFrame(frame) : undefined;
+    if (fork?.type === "client") this.#clientId = fork.id;
+    else if (fork) this.#answer?.(fork);
     let told: (Told & { readonly current?: Current }) | undefined;
     if (typeof frame === "string") told = readText(frame);
     else if (frame instanceof ArrayBuffer) told = readBinary(new Uint8Array(frame), this.#current);

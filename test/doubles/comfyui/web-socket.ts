@@ -13,7 +13,7 @@ export interface ServerSocket {
   destroy(): void;
 }
 
-export function acceptSocket(request: IncomingMessage, stream: Duplex): ServerSocket {
+export function acceptSocket(request: IncomingMessage, stream: Duplex, onText: (text: string) => void = () => {}): ServerSocket {
   const key = `${request.headers["sec-websocket-key"]}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`;
   const accept = createHash("sha1").update(key).digest("base64");
   stream.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`);
@@ -24,10 +24,15 @@ export function acceptSocket(request: IncomingMessage, stream: Duplex): ServerSo
     stream.destroy();
   };
   stream.on("error", end).on("close", end);
+  let held = Buffer.alloc(0);
   stream.on("data", (chunk: Buffer) => {
-    const [opcode, text] = readFrame(chunk);
-    if (opcode === 1) first ??= text;
-    if (opcode === 8) end();
+    held = Buffer.concat([held, chunk]);
+    for (let frame = readFrame(held); frame; frame = readFrame(held)) {
+      held = held.subarray(frame.sizeBytes);
+      if (frame.opcode === 1) first ??= frame.text;
+      if (frame.opcode === 1) onText(frame.text);
+      if (frame.opcode === 8) end();
+    }
   });
   return {
     send(frame) {
@@ -50,12 +55,15 @@ function writeFrame(opcode: number, payload: Buffer): Buffer {
   return Buffer.concat([head, payload]);
 }
 
-/** A client's short frame, which is always masked. */
-function readFrame(chunk: Buffer): readonly [opcode: number, text: string] {
-  const length = (chunk[1] ?? 0) & 0x7f;
+/** A client's frame, which is always masked; undefined when it is not all there. Longer ones than 64 KB no test sends. */
+function readFrame(bytes: Buffer): { readonly opcode: number; readonly text: string; readonly sizeBytes: number } | undefined {
+  if (bytes.length < 4) return undefined;
+  const length = (bytes[1] ?? 0) & 0x7f;
   const at = length === 126 ? 4 : 2;
-  const size = length === 126 ? chunk.readUInt16BE(2) : length;
-  const mask = chunk.subarray(at, at + 4);
-  const body = chunk.subarray(at + 4, at + 4 + size).map((byte, index) => byte ^ (mask[index % 4] ?? 0));
-  return [(chunk[0] ?? 0) & 0x0f, Buffer.from(body).toString("utf8")];
+  const size = length === 126 ? bytes.readUInt16BE(2) : length;
+  const sizeBytes = at + 4 + size;
+  if (bytes.length < sizeBytes) return undefined;
+  const mask = bytes.subarray(at, at + 4);
+  const body = bytes.subarray(at + 4, sizeBytes).map((byte, index) => byte ^ (mask[index % 4] ?? 0));
+  return { opcode: (bytes[0] ?? 0) & 0x0f, text: Buffer.from(body).toString("utf8"), sizeBytes };
 }

@@ -99,13 +99,16 @@ test("somebody deletes the waiting prompt: lost, not waited for for ever", async
   answerOf(await first);
 });
 
-test("a server that gives prompts ids of its own: the job is followed under that id and runs once", async () => {
-  await using comfy = await startComfyDouble({ ownIds: true });
-  await using client = connect(comfy.url);
-  answerOf(await client.run({ workflow: workflow() }));
-  answerOf(await client.run({ workflow: workflow() }));
-  assert.equal(comfy.prompts.length, 2);
-});
+for (const promptVia of ["http", "websocket"] as const) {
+  test(`a fork that gives ids of its own, prompts by ${promptVia}: each job is followed under the given id and runs once`, async () => {
+    await using comfy = await startComfyDouble({ fork: true });
+    await using client = connect(comfy.url, { settings: { promptVia } });
+    for (let job = 0; job < 3; job++) answerOf(await client.run({ workflow: workflow() }));
+    assert.equal(comfy.prompts.length, 3);
+    const bad = await client.run({ workflow: { ...workflow(), "9": { class_type: "SaveImage", inputs: { images: ["404", 0], filename_prefix: "x" } } } });
+    assert.match(say(bad), /node 9/);
+  });
+}
 
 test("nobody listens: unreachable after the tries, and nothing was queued", async () => {
   const comfy = await startComfyDouble();
