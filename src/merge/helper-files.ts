@@ -5,7 +5,7 @@ import clipMerges from "../engines/diffusers/helper/clip_merges.txt" with { type
 import clipVocabulary from "../engines/diffusers/helper/clip_vocabulary.py" with { type: "text" };
 import engineSingleFile from "../engines/diffusers/helper/single_file.py" with { type: "text" };
 import engineTinyModel from "../engines/diffusers/helper/tiny_model.py" with { type: "text" };
-import adapters from "./helper/adapters.py" with { type: "text" };
+import loraAdapters from "./helper/lora_adapters.py" with { type: "text" };
 import aliases from "./helper/aliases.py" with { type: "text" };
 import blend from "./helper/blend.py" with { type: "text" };
 import blockWeights from "./helper/block_weights.py" with { type: "text" };
@@ -36,12 +36,12 @@ import session from "./helper/session.py" with { type: "text" };
 import shape from "./helper/shape.py" with { type: "text" };
 import transformerNames from "./helper/transformer_names.py" with { type: "text" };
 import unetNames from "./helper/unet_names.py" with { type: "text" };
-import vae from "./helper/vae.py" with { type: "text" };
+import vaeSwap from "./helper/vae_swap.py" with { type: "text" };
 import verify from "./helper/verify.py" with { type: "text" };
 import write from "./helper/write.py" with { type: "text" };
 
 export const helperFiles: Readonly<Record<string, string>> = {
-  "adapters.py": adapters,
+  "lora_adapters.py": loraAdapters,
   "aliases.py": aliases,
   "blend.py": blend,
   "block_weights.py": blockWeights,
@@ -72,7 +72,7 @@ export const helperFiles: Readonly<Record<string, string>> = {
   "shape.py": shape,
   "transformer_names.py": transformerNames,
   "unet_names.py": unetNames,
-  "vae.py": vae,
+  "vae_swap.py": vaeSwap,
   "verify.py": verify,
   "write.py": write,
   "engine/checkpoints.py": engineCheckpoints,

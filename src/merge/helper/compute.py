@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy
 
-from adapters import Product, ReadRows, Rows
 from blend import Blend
 from halves import FLOATS, LARGEST
 from kernel import Kernel
+from lora_adapters import Product, ReadRows, Rows
 from plan import Change
 from refusal import Refusal
 from safetensors_file import ITEM_BYTES, read_into

@@ -7,8 +7,8 @@ import math
 
 import numpy
 
-from adapters import Adapter, ReadRows, Rows, unfit
 from factors import load
+from lora_adapters import Adapter, ReadRows, Rows, unfit
 from safetensors_file import Tensor
 
 PASS_ELEMENTS = 512 * 1024

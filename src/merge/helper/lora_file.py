@@ -7,10 +7,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from adapters import Adapter, build_adapters
 from aliases import key_of
 from factors import WHOLE_NUMBERS, number
 from halves import FLOATS
+from lora_adapters import Adapter, build_adapters
 from lora_names import IGNORED, PEFT_PREFIX, module_path, split_name
 from model import open_tensors
 from refusal import Refusal

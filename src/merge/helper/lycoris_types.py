@@ -6,8 +6,8 @@ import math
 
 import numpy
 
-from adapters import Adapter, ReadRows, Rows, need, tucker, unfit
 from factors import load, load_matrix, load_rows
+from lora_adapters import Adapter, ReadRows, Rows, need, tucker, unfit
 from refusal import Refusal
 from safetensors_file import Tensor
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from adapters import Adapter
 from aliases import Names, Place, list_names
 from halves import FLOATS
+from lora_adapters import Adapter
 from lora_file import Lora, Module
 from model import Model
 from refusal import Refusal

@@ -24,7 +24,7 @@ from refusal import Refusal
 from request import Request
 from safetensors_file import TensorFile
 from shape import OutFile, same_layout
-from vae import open_vae, replace_vae
+from vae_swap import open_vae, replace_vae
 from verify import verify
 from write import Job, fill, plan_job
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy
 
-from adapters import Product
 from blend import Blend
 from compute import Segment
 from halves import FLOATS, NUMPY_TYPES, Scratch, decode, decode_into
+from lora_adapters import Product
 from refusal import Refusal
 from safetensors_file import ITEM_BYTES, TensorFile, read_exactly, read_into
 from write import Job

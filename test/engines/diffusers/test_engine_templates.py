@@ -94,7 +94,7 @@ def engine_for(place: Path, *arguments: str, merged: Path | None = None, vae: Pa
     resolver = [*fettle(), "template", "--file", str(place / "templates.json"), "--models-dir", str(place / "volume")]
     resolver += ["--merged-dir", str(merged)] if merged else []
     first = ["--template", template] if template is not None else []
-    environment = {"FETTLE_PYTHON": sys.executable, "FETTLE_STATE_DIR": str(place / "state"), "FETTLE_TEMPLATE_VAE": str(vae or "")}
+    environment = {"FETTLE_PYTHON": sys.executable, "FETTLE_STATE_DIR": str(place / "state"), "FETTLE_TEMPLATE_VAE": str(vae or ""), "HF_HUB_OFFLINE": ""}
     engine = EngineProcess("--templates", str(place / "templates.json"), "--template-resolver", json.dumps(resolver), "--no-hashing",
                            "--preload", *first, "--config-dir", str(workplace() / "models" / "one"), *arguments,
                            environment=environment)  # fmt: skip
