@@ -208,6 +208,7 @@ export async function startRig(engine: Engine, options: RigOptions) {
     untilRestart: (count = 1) => facts.until(`${count} restarts`, () => restarts[count - 1], limit()),
     /** Every event the worker reported so far. */
     events,
+    untilEvent: (isIt: (event: FettleEvent) => boolean) => facts.until("an event", () => events.find(isIt), limit()),
     /** The first line of the worker's log that matches. */
     untilLine: (pattern: RegExp) => facts.until(`a line like ${pattern}`, () => lines.find((line) => pattern.test(line)), limit()),
     untilListening: () => facts.until("an address", () => /Jobs are taken at (\S+)/.exec(lines.join("\n"))?.[1], limit()),
