@@ -208,7 +208,7 @@ finally:
 test("another program on the port is not taken for a handler", { timeout: 60_000 }, async () => {
   await using handler = await startHandler(`import runpod\ndef handler(job): return 1\n${start}`);
   const post = (path: string, body: string, type: string) =>
-    fetch(handler.url + path, { method: "POST", body, headers: { "content-type": type }, signal: signal() });
+    fetch(handler.url + path, { method: "POST", body, headers: { "content-type": type, connection: "close" }, signal: signal() });
   assert.deepEqual(
     [
       (await post("/run", "{", "application/json")).status,
