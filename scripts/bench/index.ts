@@ -35,7 +35,7 @@ comfyui: a no-op prompt beside a bare Python client, on the ComfyUI of COMFYUI_D
 merge: a full-size SDXL and two LoRAs beside cp; needs 25 GB in $TMPDIR
   --python PATH         a Python with numpy and torch
   --rounds N            interleaved rounds (3)
-  --rivals diffusers    also diffusers' fuse and save: 20 GiB of memory
+  --rivals LIST         diffusers (fuse and save: 20 GiB of memory), sd-mecha (9 GiB, some minutes; full size only)
   --tiny                the bundled tiny shapes, with diffusers; some seconds
 
 runpod, supervise and comfyui
@@ -72,7 +72,7 @@ const benches: Readonly<Record<string, () => Promise<number>>> = {
   async merge() {
     const { benchMerge } = await import("./merge.ts");
     const { python, tiny, json } = flags;
-    return benchMerge({ python, tiny, json, say, rounds: Number(flags.rounds ?? 3), rivals: flags.rivals.includes("diffusers") });
+    return benchMerge({ python, tiny, json, say, rounds: Number(flags.rounds ?? 3), rivals: flags.rivals.split(",") });
   },
 };
 

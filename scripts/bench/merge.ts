@@ -1,9 +1,9 @@
 /**
  * `bun scripts/bench/index.ts merge`: a full-size SDXL (6.9 GB, made by merge_case.py) and two LoRAs of rank 32, merged by fettle's helper with numpy
- * alone and with torch, to a file and to a diffusers directory, beside `cp` and beside diffusers' own fuse and save; in turns, in one run.
+ * alone and with torch, to a file and to a diffusers directory, beside `cp`, diffusers' own fuse and save, and sd-mecha; in turns, in one run.
  * `--tiny` does the same with the bundled tiny shapes, checks memory and start-up alone, and takes some seconds.
  */
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, statfsSync } from "node:fs";
 import { loadavg, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -14,8 +14,8 @@ export interface MergeBenchOptions {
   readonly python: string;
   readonly tiny: boolean;
   readonly rounds: number;
-  /** Also diffusers' way: 20 GiB of memory at full size. */
-  readonly rivals: boolean;
+  /** diffusers: 20 GiB of memory at full size; sd-mecha: full size only, as it knows a model by its shapes. */
+  readonly rivals: readonly string[];
   readonly json: boolean;
   readonly say: (line: string) => void;
 }
@@ -33,11 +33,14 @@ interface Side {
   readonly argv: readonly string[];
   /** Take the base out of the page cache first. */
   readonly cold?: boolean;
+  readonly pythonPath?: string;
 }
 
 const here = import.meta.dirname;
 const helper = resolve(here, "../../src/merge/helper/merge.py");
 const neededBytes = 25e9;
+const diffusers = "diffusers fuse and save";
+const mecha = "sd-mecha";
 
 export function benchMerge(options: MergeBenchOptions): number {
   const { python, tiny, rounds, json, say } = options;
@@ -48,27 +51,36 @@ export function benchMerge(options: MergeBenchOptions): number {
     say(`Making the model … (load ${loadavg()[0]?.toFixed(1)})`);
     say(execFileSync(python, [join(here, "merge_case.py"), folder, ...(tiny ? ["--tiny"] : [])], { encoding: "utf8" }).trim());
     const samples = new Map<string, Sample[]>();
+    const sides = sidesOf(folder, options);
+    let failed = 0;
     for (let round = 0; round < rounds; round++) {
-      for (const side of sidesOf(folder, options)) {
+      for (const side of sides) {
         const sample = measure(side, folder, python);
-        rmSync(join(folder, "out"), { recursive: true, force: true });
-        if (sample.code !== 0) say(`${side.name} ended with ${sample.code}: ${sample.last}`);
-        else samples.set(side.name, [...(samples.get(side.name) ?? []), sample]);
+        for (const out of ["out", "out.safetensors"]) rmSync(join(folder, out), { recursive: true, force: true });
+        if (sample.code !== 0) {
+          failed++;
+          say(`${side.name} ended with ${sample.code}: ${sample.last}`);
+        } else samples.set(side.name, [...(samples.get(side.name) ?? []), sample]);
         say(`  ${side.name}: ${short(sample.wallS)} s, ${short(sample.peakMiB)} MiB`);
       }
     }
-    return report(samples, { tiny, json, say });
+    return report(samples, { tiny, json, say }) || Math.min(failed, 1);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
-function sidesOf(folder: string, { python, rivals, tiny }: MergeBenchOptions): Side[] {
+function sidesOf(folder: string, { python, rivals: wanted, tiny }: MergeBenchOptions): Side[] {
   const base = join(folder, "base.safetensors");
   const out = join(folder, "out");
   const loras = ["one", "two"].map((name, index) => ({ path: join(folder, `${name}.safetensors`), unet: 0.8 - 0.2 * index, te: 0.8 - 0.2 * index }));
   const ours = (more: Readonly<Record<string, unknown>>) => [python, "-B", helper, JSON.stringify({ base, loras, out, threads: 2, sync: false, ...more })];
-  const fuse = [python, join(here, "merge_diffusers.py"), base, join(folder, "base"), out, ...loras.map(({ path, unet }) => `${path}:${unet}`)];
+  const scaled = loras.map(({ path, unet }) => `${path}:${unet}`);
+  const rivals: Side[] = [];
+  if (tiny || wanted.includes("diffusers"))
+    rivals.push({ name: diffusers, argv: [python, join(here, "merge_diffusers.py"), base, join(folder, "base"), out, ...scaled] });
+  const pythonPath = !tiny && wanted.includes(mecha) ? bringMecha(python) : undefined;
+  if (pythonPath !== undefined) rivals.push({ name: mecha, argv: [python, join(here, "merge_mecha.py"), base, `${out}.safetensors`, ...scaled], pythonPath });
   return [
     { name: "cp", argv: ["cp", base, out] },
     { name: "numpy, 2 LoRAs", argv: ours({ kernel: "numpy" }) },
@@ -81,13 +93,20 @@ function sidesOf(folder: string, { python, rivals, tiny }: MergeBenchOptions): S
     { name: "cp, not cached", argv: ["cp", base, out], cold: true },
     { name: "numpy, 2 LoRAs, not cached", argv: ours({ kernel: "numpy" }), cold: true },
     { name: "start (dry run)", argv: ours({ kernel: "numpy", dryRun: true }) },
-    ...(rivals || tiny ? [{ name: "diffusers fuse and save", argv: fuse }] : []),
+    ...rivals,
   ];
 }
 
-function measure({ argv, cold }: Side, folder: string, python: string): Sample {
+/** A PYTHONPATH with sd-mecha, or undefined and a line on stderr. */
+function bringMecha(python: string): string | undefined {
+  const env = { ...process.env, FETTLE_PYTHON: python };
+  const { stdout } = spawnSync(join(here, "rivals"), [mecha], { encoding: "utf8", env, stdio: ["ignore", "pipe", "inherit"] });
+  return stdout.trim().split("=")[1];
+}
+
+function measure({ argv, cold, pythonPath }: Side, folder: string, python: string): Sample {
   const script = [join(here, "merge_measure.py"), ...(cold ? ["--cold", join(folder, "base.safetensors"), "--"] : []), ...argv];
-  const env = { ...process.env, PYTHONWARNINGS: "ignore", HF_HUB_DISABLE_PROGRESS_BARS: "1" };
+  const env = { ...process.env, PYTHONWARNINGS: "ignore", HF_HUB_DISABLE_PROGRESS_BARS: "1", ...(pythonPath !== undefined && { PYTHONPATH: pythonPath }) };
   const text = execFileSync(python, script, { encoding: "utf8", env, stdio: ["ignore", "pipe", "ignore"], maxBuffer: 1e8 });
   return JSON.parse(text) as Sample;
 }
@@ -115,8 +134,9 @@ function report(samples: ReadonlyMap<string, readonly Sample[]>, { tiny, json, s
       { what: "not cached ÷ cp", value: of("numpy, 2 LoRAs, not cached", "wallS") / of("cp, not cached", "wallS"), atMost: 1.5 },
       { what: "directory ÷ file", value: of("numpy, diffusers directory", "wallS") / of("numpy, 2 LoRAs", "wallS"), atMost: 1.3 },
     );
-    if (samples.has("diffusers fuse and save"))
-      bars.push({ what: "ours ÷ diffusers", value: of("numpy, 2 LoRAs", "wallS") / of("diffusers fuse and save", "wallS"), atMost: 0.25 });
+    const beside = (rival: string, atMost: number) => ({ what: `ours ÷ ${rival}`, value: of("numpy, 2 LoRAs", "wallS") / of(rival, "wallS"), atMost });
+    if (samples.has(diffusers)) bars.push(beside(diffusers, 0.25));
+    if (samples.has(mecha)) bars.push(beside(mecha, 0.1));
   }
   const missed = bars.filter(({ value, atMost }) => !(value <= atMost));
   if (json) process.stdout.write(`${JSON.stringify({ samples: Object.fromEntries(samples), bars })}\n`);
