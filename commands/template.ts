@@ -2,10 +2,10 @@ import { resolve } from "node:path";
 import { defaultFolders } from "../src/config/defaults.ts";
 import { FettleError } from "../src/errors/fettle-error.ts";
 import { errorToJson } from "../src/errors/print.ts";
-import { parseModelSource } from "../src/models/model-source.ts";
 import { readModelSettings } from "../src/models/settings.ts";
 import { keepMerged } from "../src/templates/keep-merged.ts";
 import { resolveTemplate } from "../src/templates/resolve-template.ts";
+import { usualVaeOf } from "../src/templates/vae-for.ts";
 import { type Command, textFlag } from "./command.ts";
 
 export const command: Command = {
@@ -42,7 +42,16 @@ export const command: Command = {
         say({ type: "template", name, merged: merged ?? null });
         return 0;
       }
-      const options = { file, cwd, modelsDir, mergedDirs, vae: vaeOf(env["FETTLE_TEMPLATE_VAE"]), baseOnly: args.flags["baseOnly"] === true, models, signal };
+      const options = {
+        file,
+        cwd,
+        modelsDir,
+        mergedDirs,
+        vae: usualVaeOf(env["FETTLE_TEMPLATE_VAE"]),
+        baseOnly: args.flags["baseOnly"] === true,
+        models,
+        signal,
+      };
       say({ type: "template", ...(await resolveTemplate(name, { ...options, onEvent: say })) });
       return 0;
     } catch (error) {
@@ -52,10 +61,3 @@ export const command: Command = {
     }
   },
 };
-
-function vaeOf(text: string | undefined) {
-  if (text === undefined || text === "") return undefined;
-  const source = parseModelSource(text);
-  if (source.kind === "bad") throw new FettleError("model.bad-source", `Cannot use the VAE "${text.slice(0, 200)}": ${source.reason}.`);
-  return { source };
-}

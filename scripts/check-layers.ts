@@ -25,7 +25,8 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   jobs: [...planned, "engines", "control"],
   results: [...planned, "engines", "jobs"],
   // Neighbours on the right: they use everything above, never one another.
-  doctor: working,
+  // It looks for what the others would find.
+  doctor: [...working, "models", "merge", "templates"],
   fleet: working,
   generate: working,
   install: working,

@@ -9,6 +9,7 @@ export const subjects = [
   "gpu",
   "python",
   "engine",
+  "templates",
   "handler",
   "memory",
   "disk",

@@ -1,16 +1,15 @@
 // templates/ owns a template's files at run time: its merged model, or its checkpoint, LoRAs and VAE, downloaded when they are missing.
 // Takes: templates.json, folders, a name. Gives: paths, and why something could not be had. Must not know engines or jobs.
 // The bundled engine runs it as `fettle template`; helper/templates.py of that engine is its other end.
-import { existsSync } from "node:fs";
-import { basename, dirname, join, relative, resolve } from "node:path";
 import { FettleError } from "../errors/fettle-error.ts";
 import { loadRecipe } from "../merge/recipe.ts";
 import { type MergeTemplate, recipeId } from "../merge/merge-template.ts";
 import { type FetchEvent, fetchModel, type WantedModel } from "../models/fetch-model.ts";
-import { sourceId } from "../models/model-source.ts";
 import type { ModelSettings } from "../models/settings.ts";
 import { suggest } from "../util/suggest.ts";
 import { findMerged, type MergedPlaces } from "./find-merged.ts";
+import { placeInput, showInput } from "./place-input.ts";
+import { vaeFor } from "./vae-for.ts";
 
 export type FileKind = "checkpoint" | "lora" | "vae";
 
@@ -64,13 +63,12 @@ export async function resolveTemplate(wanted: string, options: ResolveOptions): 
   const template = templateOf(wanted, options);
   const { name } = template;
   const found = options.baseOnly ? ({ type: "none" } as const) : await findMerged(name, options);
-  const warnings = found.type === "stale" ? [`The merged model ${found.path} is not of this recipe any more; it was not used.`] : [];
+  const warnings = found.type === "unused" ? [`The merged model ${found.path} was not used: ${found.reason}.`] : [];
   const isMerged = found.type === "found";
   const fetch = new Fetching(options);
   // Of a merged model nothing else is needed; the VAE may be, when the merge did not put one in.
-  const file = (kind: FileKind, model: WantedModel) => (isMerged ? Promise.resolve({ source: fetch.shown(model) }) : fetch.file(kind, model));
-  const usual = template.vae ? undefined : options.vae;
-  const wantedVae = isMerged ? usual : (template.vae ?? usual);
+  const file = (kind: FileKind, model: WantedModel) => (isMerged ? Promise.resolve({ source: showInput(model, options) }) : fetch.file(kind, model));
+  const wantedVae = vaeFor(template, { isMerged, usualVae: options.vae });
   const [checkpoint, vae, ...loras] = await Promise.all([
     file("checkpoint", template.checkpoint),
     wantedVae && fetch.file("vae", wantedVae),
@@ -116,26 +114,15 @@ class Fetching {
     this.#options = options;
   }
 
-  /** As somebody may see it who asks for a picture: no folders of this machine beside the templates' own. */
-  shown({ source }: WantedModel): string {
-    if (source.kind !== "file") return sourceId(source);
-    const inside = relative(this.#folder, source.path);
-    return inside.startsWith("..") ? basename(source.path) : inside;
-  }
-
-  get #folder(): string {
-    return dirname(resolve(this.#options.cwd, this.#options.file));
-  }
-
   async file(kind: FileKind, wanted: WantedModel): Promise<FoundFile> {
     const { models, onEvent, signal } = this.#options;
     const startedMs = performance.now();
-    const source = this.shown(wanted);
+    const source = showInput(wanted, this.#options);
     const tell = (event: object) => onEvent({ type: "file", kind, source, ms: Math.round(performance.now() - startedMs), ...event } as TemplateEvent);
     const auth = this.#authentication(wanted);
     auth?.(models[auth.provider].token === undefined ? "missing" : "set");
     try {
-      const { path, from, sizeBytes } = await fetchModel(this.#placed(wanted), models, { signal, onEvent: (event) => this.#count(event) });
+      const { path, from, sizeBytes } = await fetchModel(placeInput(wanted, this.#options), models, { signal, onEvent: (event) => this.#count(event) });
       tell({ outcome: from === "network" ? "downloaded" : "there", sizeBytes });
       if (from === "network" && models[auth?.provider ?? "civitai"].token !== undefined) auth?.("accepted");
       return { source, path };
@@ -145,15 +132,6 @@ class Fetching {
       if (error.code === "model.unauthorized" || error.code === "model.forbidden") auth?.("refused");
       return { source, error: [error.message, error.hint].filter(Boolean).join(" ") };
     }
-  }
-
-  /** A relative path that is not beside the templates may be among the models. */
-  #placed(wanted: WantedModel): WantedModel {
-    const { source } = wanted;
-    if (source.kind !== "file" || existsSync(source.path)) return wanted;
-    const inside = relative(this.#folder, source.path);
-    const other = join(this.#options.modelsDir, inside);
-    return inside.startsWith("..") || !existsSync(other) ? wanted : { ...wanted, source: { ...source, path: other } };
   }
 
   #authentication({ source: { kind } }: WantedModel) {

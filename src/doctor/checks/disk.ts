@@ -47,7 +47,7 @@ async function writable(patient: Patient): Promise<Finding[]> {
   );
 }
 
-async function nearestExisting(dir: string): Promise<string> {
+export async function nearestExisting(dir: string): Promise<string> {
   const found = await stat(dir).catch(() => undefined);
   return found !== undefined || dir === dirname(dir) ? dir : await nearestExisting(dirname(dir));
 }
@@ -56,7 +56,7 @@ async function nearestExisting(dir: string): Promise<string> {
 const testBytes = 64 * 1024;
 
 /** Creates, writes, flushes and removes a file; gives the reason why that fails. */
-async function writeTest(dir: string): Promise<string | undefined> {
+export async function writeTest(dir: string): Promise<string | undefined> {
   if (!(await stat(dir)).isDirectory()) return "it is no folder";
   const path = join(dir, `.fettle-doctor-${process.pid}-${randomBytes(4).toString("hex")}`);
   try {

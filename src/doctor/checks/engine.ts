@@ -67,6 +67,7 @@ async function comfyuiModels({ at, cwd }: Patient, engine: ComfyuiEngineConfig):
 async function diffusersModel({ at, valid, cwd }: Patient, engine: DiffusersEngineConfig, name: string): Promise<Finding> {
   if (engine.model === undefined) {
     if (engine.tinyModel) return tiny(join(modelsDirOf(valid), "tiny-sdxl"));
+    if (engine.templates !== undefined) return notChecked("its templates name their models; they are looked at by themselves");
     if (engine.modelsDir === undefined) return critical("no model is named", `Set engines.${name}.model to a diffusers folder or a .safetensors file.`);
     const dir = at(resolve(cwd, engine.modelsDir));
     const names = await readdir(dir).catch(() => undefined);

@@ -12,6 +12,7 @@ import { portsChecks } from "./ports.ts";
 import { processChecks } from "./process.ts";
 import { pythonChecks } from "./python.ts";
 import { secretsChecks } from "./secrets.ts";
+import { templatesChecks } from "./templates.ts";
 
 /** Every check, in the order of the report. */
 export const checks: readonly Check[] = [
@@ -19,6 +20,7 @@ export const checks: readonly Check[] = [
   ...gpuChecks,
   ...pythonChecks,
   ...engineChecks,
+  ...templatesChecks,
   ...handlerChecks,
   ...memoryChecks,
   ...diskChecks,

@@ -78,7 +78,7 @@ async function requirementsOf({ read, cwd }: Patient, engine: EngineConfig): Pro
   return text === undefined ? undefined : [{ name: "torch", optional: false }, ...parseRequirements(text).filter(({ name }) => name !== "torch")];
 }
 
-function installCommand({ executable, isExternallyManaged }: PythonFacts, wanted: readonly Requirement[]): string {
+export function installCommand({ executable, isExternallyManaged }: PythonFacts, wanted: readonly Requirement[]): string {
   const list = wanted.map(({ name, version }) => (version === undefined ? name : `${name}==${version}`)).join(" ");
   if (!isExternallyManaged) return `${executable} -m pip install ${list}`;
   return `${executable} -m venv /opt/venv && /opt/venv/bin/pip install ${list}, then use /opt/venv/bin/python`;
