@@ -97,15 +97,7 @@ def write_config_folder(folder: Path, path: Path, kind: str, shapes: dict[str, l
         )
     index: dict[str, Any] = {"_class_name": _PIPELINES[kind], "_diffusers_version": "0.30.0"}
     for number, suffix in enumerate(("", "_2") if kind == "sdxl" else ("",)):
-        place = folder / f"tokenizer{suffix}"
-        place.mkdir(parents=True)
-        write_vocabulary(place)
-        pad = "!" if number else "<|endoftext|>"
-        specials = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
-        _write(place / "tokenizer_config.json", {
-            "tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "do_lower_case": True, "pad_token": pad, **specials,
-        })  # fmt: skip
-        _write(place / "special_tokens_map.json", {"pad_token": pad, **specials})
+        write_clip_tokenizer(folder / f"tokenizer{suffix}", pad="!" if number else "<|endoftext|>")
         config = _CONFIGS[kind][f"text_encoder{suffix}"]
         _write(folder / f"text_encoder{suffix}" / "config.json", {**_TEXT, **config})
         index[f"text_encoder{suffix}"] = ["transformers", config["architectures"][0]]
@@ -127,6 +119,16 @@ def write_config_folder(folder: Path, path: Path, kind: str, shapes: dict[str, l
     else:
         index |= {"safety_checker": [None, None], "feature_extractor": [None, None], "requires_safety_checker": False}
     _write(folder / "model_index.json", index)
+
+
+def write_clip_tokenizer(place: Path, *, pad: str) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    write_vocabulary(place)
+    specials = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
+    _write(place / "tokenizer_config.json", {
+        "tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "do_lower_case": True, "pad_token": pad, **specials,
+    })  # fmt: skip
+    _write(place / "special_tokens_map.json", {"pad_token": pad, **specials})
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:
