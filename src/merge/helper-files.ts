@@ -7,6 +7,7 @@ import engineSingleFile from "../engines/diffusers/helper/single_file.py" with {
 import engineTinyModel from "../engines/diffusers/helper/tiny_model.py" with { type: "text" };
 import loraAdapters from "./helper/lora_adapters.py" with { type: "text" };
 import aliases from "./helper/aliases.py" with { type: "text" };
+import beside from "./helper/beside.py" with { type: "text" };
 import blend from "./helper/blend.py" with { type: "text" };
 import blockWeights from "./helper/block_weights.py" with { type: "text" };
 import clipNames from "./helper/clip_names.py" with { type: "text" };
@@ -34,6 +35,8 @@ import request from "./helper/request.py" with { type: "text" };
 import safetensorsFile from "./helper/safetensors_file.py" with { type: "text" };
 import session from "./helper/session.py" with { type: "text" };
 import shape from "./helper/shape.py" with { type: "text" };
+import transformerConfigs from "./helper/transformer_configs.py" with { type: "text" };
+import transformerFolder from "./helper/transformer_folder.py" with { type: "text" };
 import transformerNames from "./helper/transformer_names.py" with { type: "text" };
 import unetNames from "./helper/unet_names.py" with { type: "text" };
 import vaeSwap from "./helper/vae_swap.py" with { type: "text" };
@@ -43,6 +46,7 @@ import write from "./helper/write.py" with { type: "text" };
 export const helperFiles: Readonly<Record<string, string>> = {
   "lora_adapters.py": loraAdapters,
   "aliases.py": aliases,
+  "beside.py": beside,
   "blend.py": blend,
   "block_weights.py": blockWeights,
   "clip_names.py": clipNames,
@@ -70,6 +74,8 @@ export const helperFiles: Readonly<Record<string, string>> = {
   "safetensors_file.py": safetensorsFile,
   "session.py": session,
   "shape.py": shape,
+  "transformer_configs.py": transformerConfigs,
+  "transformer_folder.py": transformerFolder,
   "transformer_names.py": transformerNames,
   "unet_names.py": unetNames,
   "vae_swap.py": vaeSwap,

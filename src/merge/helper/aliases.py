@@ -53,6 +53,7 @@ def list_names(model: Model) -> Names:
             add_text(names, text[1], name.removeprefix(text[0]), tensor, openclip=text[0].endswith(".model."))
         elif prefix is not None and name.startswith(prefix):
             stem, _, leaf = name.removeprefix(prefix).rpartition(".")
+            leaf = "weight" if leaf == "scale" else leaf  # Flux's norms
             if leaf in ("weight", "bias"):
                 add_denoiser(names, stacked, model, prefix, stem, leaf, tensor)
     for (path, leaf), parts in stacked.items():

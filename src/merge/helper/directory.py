@@ -1,5 +1,5 @@
-"""A diffusers directory as output: of a directory (its own names and configs), or of a single file of SD 1.5 or SDXL, converted on the way.
-The conversion only renames, cuts stacked rows and turns one matrix, so it costs no pass of its own."""
+"""A diffusers directory as output: of a directory (its own names and configs), or of a single file, converted on the way. The conversion only
+renames, cuts stacked rows, swaps halves and turns one matrix, so it costs no pass of its own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
+from beside import json_bytes, small_files
 from clip_names import clip_name, from_openclip
 from configs import config_files
 from model import Model, is_sdxl, weight_files
@@ -15,7 +16,8 @@ from refusal import Refusal
 from request import Request
 from safetensors_file import Tensor
 from shape import OutFile, OutTensor, out_dtype, shard, whole
-from unet_names import to_diffusers, vae_levels, vae_to_diffusers
+from transformer_folder import TEXTS, convert_transformer_file, vae_tensor
+from unet_names import to_diffusers, vae_levels
 
 DIFFUSERS = "diffusion_pytorch_model"
 STEMS = {"unet": DIFFUSERS, "transformer": DIFFUSERS, "vae": DIFFUSERS, "controlnet": DIFFUSERS}
@@ -36,6 +38,11 @@ def plan_directory(model: Model, request: Request, vae_config: dict[str, Any] | 
     if model.folder:
         components = from_folder(model, request)
         copy_rest(model, directory, set(components))
+    elif model.kind in TEXTS:
+        components, directory.left_out = convert_transformer_file(model, request)
+        made = small_files(model, components)
+        directory.texts, directory.copies = made.texts, made.copies
+        directory.left_out += [f"{one} (give a folder that has it)" for one in made.missing]
     else:
         components = from_single_file(model, request, directory)
         directory.texts, directory.copies = config_files(model, request)
@@ -63,9 +70,9 @@ def from_folder(model: Model, request: Request) -> dict[str, list[OutTensor]]:
 
 
 def from_single_file(model: Model, request: Request, directory: Directory) -> dict[str, list[OutTensor]]:
-    if model.kind in ("Flux", "SD3") or not any(name.startswith("model.diffusion_model.input_blocks.") for name in model.tensors):
+    if not any(name.startswith("model.diffusion_model.input_blocks.") for name in model.tensors):
         reason = f"{model.path} ({model.kind}) cannot be written as a diffusers directory"
-        raise Refusal(reason, hint="Single files of SD 1.5 and SDXL can be converted; give Flux and SD3 as a diffusers directory.", code="merge.no-match")
+        raise Refusal(reason, hint="Single files of SD 1.5, SDXL, Flux and SD3 can be converted.", code="merge.no-match")
     components: dict[str, list[OutTensor]] = {"unet": [], "vae": [], "text_encoder": []}
     texts = {"conditioner.embedders.0.transformer.": "text_encoder", "cond_stage_model.transformer.": "text_encoder"}
     if is_sdxl(model):
@@ -101,15 +108,6 @@ def piece(found: tuple[str, int, int, bool], tensor: Tensor, wanted: str | None)
     name, first, last, transposed = found
     shape = (*tensor.shape[:0], last - first, *tensor.shape[1:])
     return OutTensor(name, out_dtype(tensor, wanted, denoiser=False), shape[::-1] if transposed else shape, tensor, first, last, transposed)
-
-
-def vae_tensor(name: str, tensor: Tensor, levels: int, wanted: str | None) -> OutTensor:
-    """The middle attention is a 1×1 convolution in LDM and a matrix in diffusers: the same bytes."""
-    path = vae_to_diffusers(name, levels)
-    out = whole(path, tensor, out_dtype(tensor, wanted, denoiser=False))
-    if ".mid_block.attentions." in path and len(tensor.shape) == 4:
-        out.shape = tensor.shape[:2]
-    return out
 
 
 def copy_rest(model: Model, directory: Directory, components: set[str]) -> None:
@@ -150,7 +148,3 @@ def set_vae_config(directory: Directory, request: Request, config: dict[str, Any
         config = {**(config or {}), "force_upcast": False}
     directory.copies.pop(name, None)
     directory.texts[name] = json_bytes(config)
-
-
-def json_bytes(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

@@ -70,6 +70,8 @@ def recipe_of(request: Request, inputs: dict[str, dict[str, Any]]) -> dict[str, 
         recipe["loras"].append(entry)
     if request.vae:
         recipe["vae"] = inputs[request.vae]
+    if request.components:
+        recipe["components"] = inputs[request.components]
     recipe |= {"format": request.format, "dtype": request.dtype or "keep"}
     if request.format == "diffusers":
         recipe |= {"variant": request.variant or "", "shardBytes": request.shard_bytes}

@@ -25,6 +25,8 @@ class Model:
     metadata: dict[str, str] = field(default_factory=dict)
     index: dict[str, Any] = field(default_factory=dict)
     """model_index.json of a directory."""
+    beside: Model | None = None
+    """The folder that a Flux or SD3 file takes its other components from; their tensors are among `tensors`, too."""
 
     @property
     def kind(self) -> str:
@@ -54,9 +56,16 @@ def open_model(path: str, *, variant: str | None = None) -> Model:
 
 def open_folder(path: str, variant: str | None) -> Model:
     index = read_json(os.path.join(path, "model_index.json"))
+    model = open_components(path, index, variant, set(index))
+    if not model.tensors:
+        raise Refusal(f"{path} has a model_index.json and no .safetensors weights", code=INVALID)
+    return model
+
+
+def open_components(path: str, index: dict[str, Any], variant: str | None, wanted: set[str]) -> Model:
     files: list[TensorFile] = []
     tensors: dict[str, Tensor] = {}
-    for component in sorted(index):
+    for component in sorted(wanted & set(index)):
         folder = os.path.join(path, component)
         if component.startswith("_") or not os.path.isdir(folder):
             continue
@@ -68,8 +77,6 @@ def open_folder(path: str, variant: str | None) -> Model:
                 if key in tensors:
                     raise Refusal(f"{folder} holds {tensor.name} in two files", code=INVALID)
                 tensors[key] = tensor
-    if not tensors:
-        raise Refusal(f"{path} has a model_index.json and no .safetensors weights", code=INVALID)
     return Model(path, files, tensors, folder=True, index=index)
 
 
@@ -108,7 +115,8 @@ def read_json(path: str) -> dict[str, Any]:
 def describe(tensors: dict[str, Tensor]) -> str:
     """The kind of model by its shapes: metadata is often absent or wrong."""
     for name, tensor in tensors.items():
-        if name.endswith("attn2.to_k.weight") and len(tensor.shape) == 2:
+        # SD3.5 medium has an attn2 as well, beside its attn.add_q_proj.
+        if name.endswith("attn2.to_k.weight") and len(tensor.shape) == 2 and name.replace("attn2.to_k", "attn.add_q_proj") not in tensors:
             return {768: "SD 1.5", 1024: "SD 2", 2048: "SDXL", 1280: "SDXL refiner"}.get(tensor.shape[1], f"cross-attention width {tensor.shape[1]}")
         if "joint_blocks.0." in name or re.search(r"\btransformer_blocks\.0\.attn\.add_q_proj\.", name):
             flux = any("single_transformer_blocks.0." in one for one in tensors)

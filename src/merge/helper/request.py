@@ -50,6 +50,8 @@ class Request:
     shard_bytes: int = 10_000_000_000
     vae: str | None = None
     config_dir: str | None = None
+    components: str | None = None
+    """The folder whose weights complete a Flux or SD3 single file; found, not asked for."""
     title: str | None = None
     recipe: str | None = None
     sha256: dict[str, str] = field(default_factory=dict)
@@ -66,7 +68,7 @@ class Request:
     @property
     def inputs(self) -> list[str]:
         """Paths, base first."""
-        return [self.base, *(one.path for one in (*self.terms, *self.loras)), *([self.vae] if self.vae else [])]
+        return [self.base, *(one.path for one in (*self.terms, *self.loras)), *(one for one in (self.vae, self.components) if one)]
 
 
 def parse_request(raw: dict[str, Any]) -> Request:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from beside import take_along
 from blend import Blend
 from compute import Watch, cut
 from directory import Directory, plan_directory
@@ -34,7 +35,7 @@ Say = Callable[..., None]
 def run(request: Request, say: Say, stop: threading.Event) -> None:
     began = time.monotonic()
     refuse_own_input(request)
-    base = open_model(request.base, variant=request.variant)
+    base, request = take_along(open_model(request.base, variant=request.variant), request)
     terms = [(open_model(one.path, variant=request.variant), one.weight) for one in request.terms]
     if request.base_weight != 1 and not terms:
         raise Refusal("a base weight without other checkpoints would only scale the model", code="merge.invalid-recipe")
@@ -45,7 +46,8 @@ def run(request: Request, say: Say, stop: threading.Event) -> None:
     swap_vae(base, request, directory.files)
     lora_files = {one.path: [lora.file] for (lora, _), one in zip(loras, request.loras, strict=True)}
     term_files = {one.path: model.files for (model, _), one in zip(terms, request.terms, strict=True)}
-    opened = {request.base: base.files, **term_files, **lora_files}
+    beside = {base.beside.path: base.beside.files} if base.beside else {}
+    opened = {request.base: base.files, **term_files, **lora_files, **beside}
     jobs = plan_jobs(directory.files, changes, blend)
     table = [one.to_json() for one in coverages]
     touched = sum(segment.size for job in jobs for segment in job.segments)
@@ -53,7 +55,7 @@ def run(request: Request, say: Say, stop: threading.Event) -> None:
     elements = sum((one.last - one.first) * one.out.source.columns for job in jobs for one in job.segments)
     kernel = choose_kernel(request.kernel, elements)
     say(
-        type="plan", kind=base.kind, tensors=sum(len(job.file.tensors) for job in jobs), changed=len({id(one.out) for job in jobs for one in job.segments}),
+        type="plan", kind=base.kind, tensors=sum(job.file.count for job in jobs), changed=len({id(one.out) for job in jobs for one in job.segments}),
         sizeBytes=total, touchedBytes=touched, kernel="torch" if "Torch" in kernel.__name__ else "numpy", leftOut=directory.left_out,
         alone=blend.alone, coverage=table, files=[job.file.path for job in jobs],
         **({"estimateMs": estimate_ms(jobs, kernel, request.threads)} if request.dry_run else {}),

@@ -1,5 +1,5 @@
 """Flux and SD3: the published single file's module paths (stacked q, k, v) ↔ diffusers' paths. One table for each kind says which diffusers
-modules lie, in this order, in one stacked module."""
+modules lie, in this order, in one stacked module. SD3's `pos_embed`, which is a tensor and no module, is in no table."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ FLUX = {
     "double_blocks.{n}.txt_mlp.2": ["transformer_blocks.{n}.ff_context.net.2"],
     "double_blocks.{n}.img_mod.lin": ["transformer_blocks.{n}.norm1.linear"],
     "double_blocks.{n}.txt_mod.lin": ["transformer_blocks.{n}.norm1_context.linear"],
+    "double_blocks.{n}.img_attn.norm.query_norm": ["transformer_blocks.{n}.attn.norm_q"],
+    "double_blocks.{n}.img_attn.norm.key_norm": ["transformer_blocks.{n}.attn.norm_k"],
+    "double_blocks.{n}.txt_attn.norm.query_norm": ["transformer_blocks.{n}.attn.norm_added_q"],
+    "double_blocks.{n}.txt_attn.norm.key_norm": ["transformer_blocks.{n}.attn.norm_added_k"],
+    "single_blocks.{n}.norm.query_norm": ["single_transformer_blocks.{n}.attn.norm_q"],
+    "single_blocks.{n}.norm.key_norm": ["single_transformer_blocks.{n}.attn.norm_k"],
     "single_blocks.{n}.linear1": [f"single_transformer_blocks.{{n}}.{one}" for one in ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")],
     "single_blocks.{n}.linear2": ["single_transformer_blocks.{n}.proj_out"],
     "single_blocks.{n}.modulation.lin": ["single_transformer_blocks.{n}.norm.linear"],
@@ -46,6 +52,12 @@ SD3 = {
     f"{_joint}.context_block.mlp.fc2": [f"{_block}.ff_context.net.2"],
     f"{_joint}.x_block.adaLN_modulation.1": [f"{_block}.norm1.linear"],
     f"{_joint}.context_block.adaLN_modulation.1": [f"{_block}.norm1_context.linear"],
+    f"{_joint}.x_block.attn.ln_q": [f"{_block}.attn.norm_q"],
+    f"{_joint}.x_block.attn.ln_k": [f"{_block}.attn.norm_k"],
+    f"{_joint}.x_block.attn2.ln_q": [f"{_block}.attn2.norm_q"],
+    f"{_joint}.x_block.attn2.ln_k": [f"{_block}.attn2.norm_k"],
+    f"{_joint}.context_block.attn.ln_q": [f"{_block}.attn.norm_added_q"],
+    f"{_joint}.context_block.attn.ln_k": [f"{_block}.attn.norm_added_k"],
     "x_embedder.proj": ["pos_embed.proj"],
     "context_embedder": ["context_embedder"],
     "t_embedder.mlp.0": ["time_text_embed.timestep_embedder.linear_1"],

@@ -40,10 +40,10 @@ def verify(jobs: list[Job], blend: Blend, stop: threading.Event) -> Findings:
     scratch = Scratch()
     for job in jobs:
         file = TensorFile(job.file.path, job.descriptor, job.data_start + job.file.data_bytes)
+        findings.tensors += job.file.count
         for tensor in job.file.tensors:
             if stop.is_set():
                 return findings
-            findings.tensors += 1
             if tensor.dtype in FLOATS and not all_finite(file, job.data_start + tensor.start, tensor.size, tensor.dtype, scratch):
                 findings.not_finite.append(tensor.name)
     touched = [(job, segment) for job in jobs for segment in job.segments if segment.changes]
