@@ -5,13 +5,19 @@ import { critical, type Finding, ok, warning } from "./check.ts";
 import { nearestExisting, writeTest } from "./checks/disk.ts";
 import type { TemplateEngine } from "./template-engine.ts";
 
+interface FolderUse {
+  readonly isWritten: boolean;
+  /** Who will write there; left out: whoever runs this. */
+  readonly user: string | undefined;
+}
+
 /** Whether the engine can keep downloads there. Without any to come it need not even exist. */
-export async function folderFinding({ name, engine, modelsDir }: TemplateEngine, { isWritten }: { readonly isWritten: boolean }): Promise<Finding> {
+export async function folderFinding({ name, modelsDir }: TemplateEngine, { isWritten, user }: FolderUse): Promise<Finding> {
   const existing = await nearestExisting(join(modelsDir, ".fettle"));
   const isThere = existing.startsWith(modelsDir);
   if (!isWritten) return ok(isThere ? `${modelsDir}; nothing is written to it` : `${modelsDir} is not there, and nothing has to be downloaded`);
-  const reason = await reasonAgainst(existing, engine.user);
-  const whose = engine.user ?? process.getuid?.() ?? 0;
+  const reason = await reasonAgainst(existing, user);
+  const whose = user ?? process.getuid?.() ?? 0;
   if (reason !== undefined)
     return critical(
       `${existing}: ${reason}, so nothing can be downloaded`,

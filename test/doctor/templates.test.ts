@@ -19,9 +19,9 @@ function createPlace(templates: object, packages: Record<string, string> = { pef
   ward.file("base.safetensors", tinyBase(0, 400));
   ward.file("style.safetensors", tinyLora(1));
   write(ward, templates);
-  const ask = async (only: string, { keys = {}, env = {} }: { keys?: object; env?: Record<string, string> } = {}) => {
+  const ask = async (only: string, { keys = {}, env = {}, services = {} }: { keys?: object; env?: Record<string, string>; services?: object } = {}) => {
     const pictures = { ...usual, python: join(ward.dir, "bin/python"), ...keys };
-    return said(ward, await ward.ask(only, { yaml: JSON.stringify({ engines: { pictures } }), env }));
+    return said(ward, await ward.ask(only, { yaml: JSON.stringify({ engines: { pictures }, services }), env }));
   };
   return { ward, ask, [Symbol.dispose]: () => ward[Symbol.dispose]() };
 }
@@ -176,6 +176,9 @@ test("a models folder that the engine's user cannot write to stops downloads, an
       "mkdir -p ./volume && chown -R nobody ./volume, or set engines.pictures.modelsDir",
     ],
   ]);
+  // A step of the boot will open it.
+  const services = { open: { steps: [{ directories: [join(ward.dir, "volume")], mode: "0777" }] } };
+  assert.deepEqual(await place.ask("templates.folder", { keys, services }), [["templates.folder:pictures ok", "./volume"]]);
   chmodSync(join(ward.dir, "volume"), 0o777);
   assert.deepEqual(await place.ask("templates.folder", { keys }), [["templates.folder:pictures ok", "./volume"]]);
   // Downloads go into .fettle, which an earlier start may have made as another user.

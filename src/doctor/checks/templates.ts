@@ -109,5 +109,13 @@ function tokenFinding(token: string | undefined, variable: string, { from, list 
 async function folder(patient: Patient, one: TemplateEngine): Promise<Finding> {
   const looks = await looksOf(patient, one);
   const isWritten = one.engine.keepMerged || looks.some(({ inputs }) => inputs.some(({ state }) => state === "to-download"));
-  return await folderFinding(one, { isWritten });
+  const user = openedAtBoot(patient).includes(one.modelsDir) ? undefined : one.engine.user;
+  return await folderFinding(one, { isWritten, user });
+}
+
+/** Folders that a step of the boot makes writable for everybody. */
+function openedAtBoot({ valid, at, cwd }: Patient): string[] {
+  const steps = Object.values(valid.services).flatMap((service) => (service.enabled ? (service.steps ?? []) : []));
+  const open = steps.flatMap((step) => ("directories" in step && /[2367]$/.test(step.mode ?? "") ? step.directories : []));
+  return open.map((dir) => at(resolve(cwd, dir)));
 }
