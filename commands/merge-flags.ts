@@ -14,8 +14,8 @@ export async function templatesOf(args: Args, cwd: string): Promise<MergeTemplat
   const format = choice<OutputFormat>(args, "outputFormat", "output-format", formats);
   const dtype = choice<OutputDtype>(args, "dtype", "dtype", dtypes);
   if (recipe === undefined) return [await fromFlags(args, cwd, { format, dtype })];
-  const own = ["base", "lora", "vae"].find((key) => args.flags[key] !== undefined);
-  if (own) throw new FettleError("cli.bad-value", `Cannot run merge: a recipe and --${own} exclude each other.`);
+  const own = ["base", "lora", "vae", "configDir"].find((key) => args.flags[key] !== undefined);
+  if (own) throw new FettleError("cli.bad-value", `Cannot run merge: a recipe and --${own === "configDir" ? "config-dir" : own} exclude each other.`);
   const { loadRecipe } = await import("../src/merge/recipe.ts");
   const out = textFlag(args, "out");
   const outDir = out === undefined ? join(dirname(resolve(cwd, recipe)), "merged") : resolve(cwd, out);
@@ -35,6 +35,7 @@ async function fromFlags(args: Args, cwd: string, { format = "single", dtype = "
   const base = textFlag(args, "base");
   const out = textFlag(args, "out");
   const vae = textFlag(args, "vae");
+  const configDir = textFlag(args, "configDir");
   if (list(args, "only").length > 0) throw new FettleError("cli.bad-value", "Cannot run merge: --only chooses from a recipe, and none is given.");
   if (base === undefined || out === undefined) throw new FettleError("cli.bad-value", "Cannot run merge: give a recipe, or --base, --lora and --out.");
   const { wantedModel, strengthsOf } = await import("../src/merge/recipe.ts");
@@ -56,6 +57,7 @@ async function fromFlags(args: Args, cwd: string, { format = "single", dtype = "
     loras,
     terms: [],
     ...(vae !== undefined && { vae: wantedModel(vae, cwd) }),
+    ...(configDir !== undefined && { configDir: resolve(cwd, configDir) }),
     out: resolve(cwd, out),
     format,
     dtype,

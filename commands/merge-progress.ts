@@ -140,6 +140,7 @@ export function describeReport({
   changedTensors,
   tensors,
   coverage,
+  leftOut = [],
   written,
   upToDate,
   afterMs,
@@ -156,5 +157,8 @@ export function describeReport({
   });
   const estimate = estimateMs === undefined ? "" : `, about ${formatDuration(estimateMs)}`;
   const verb = written ? `merged in ${formatDuration(afterMs ?? 0)}` : `would be merged, ${formatBytes(sizeBytes)}${estimate}`;
-  return `${name} ${verb}: ${changedTensors} of ${tensors} tensors changed${parts.length > 0 ? ` (${parts.join("; ")})` : ""}${verified ? ", verified" : ""}`;
+  const changes = `${changedTensors} of ${tensors} tensors changed${parts.length > 0 ? ` (${parts.join("; ")})` : ""}`;
+  const more = leftOut.length > 5 ? ` and ${leftOut.length - 5} more` : "";
+  const rest = leftOut.length > 0 ? `; left out: ${leftOut.slice(0, 5).join(", ")}${more}` : "";
+  return `${name} ${verb}: ${changes}${verified ? ", verified" : ""}${rest}`;
 }

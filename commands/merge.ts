@@ -18,6 +18,7 @@ export const command: Command = {
     { usage: "--base <source>", summary: "The checkpoint: a file, hf:OWNER/REPO/FILE@REV, civitai:VERSION_ID or a URL" },
     { usage: "--lora <source[:scale]>", summary: "A LoRA and its strength, default 1; also :unet=, :te=, :lbw=, :sha256=; may be repeated", repeat: true },
     { usage: "--vae <source>", summary: "A VAE that takes the place of the checkpoint's own" },
+    { usage: "--config-dir <folder>", summary: "For a folder as output: a diffusers folder that has what the checkpoint's file lacks" },
     { usage: "--out <path>", summary: "The merged file or folder; with a recipe, the folder for its outputs (default: the recipe's folder/merged)" },
     { usage: "--output-format <format>", summary: "single (default) or diffusers, a folder for from_pretrained" },
     { usage: "--dtype <dtype>", summary: "keep (default), fp16, bf16, fp32, fp8_e4m3fn or fp8_e5m2" },

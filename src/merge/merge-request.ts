@@ -54,7 +54,10 @@ export interface MergeRequest {
   readonly variant?: string | null;
   /** A directory's component is cut into several files above this; default 10 GB. */
   readonly shardBytes?: number;
-  /** Configs and tokenizers for a directory made of a single file; default: the folder beside it that has its name, else those of SD 1.5 and SDXL. */
+  /**
+   * Configs and tokenizers for a directory made of a single file, and for Flux and SD3 the weights of the components that it lacks; default: the folder
+   * beside it that has its name, else what is known of the published models.
+   */
   readonly configDir?: string;
   /** `modelspec.title`; default: the inputs' names joined. */
   readonly title?: string;
@@ -90,7 +93,7 @@ export type HelperLine =
       readonly sizeBytes: number;
       readonly touchedBytes: number;
       readonly kernel: "numpy" | "torch";
-      /** Tensors of a single file that a diffusers directory has no place for. */
+      /** Tensors of a single file that a diffusers directory has no place for; before them the components of the pipeline that are nowhere. */
       readonly leftOut: readonly string[];
       /** Tensors of a sum that another checkpoint lacks: they stay the base's own. */
       readonly alone: number;
@@ -169,6 +172,8 @@ export interface MergeReport {
   /** Of each input, by path. */
   readonly sha256?: Readonly<Record<string, string>>;
   readonly coverage: readonly Coverage[];
+  /** What a folder made of a single file lacks: tensors that have no place there, and components that are not in the file. */
+  readonly leftOut?: readonly string[];
   /** True: an output of this very recipe was there, nothing was done. */
   readonly upToDate?: boolean;
   /** Of a dry run. */

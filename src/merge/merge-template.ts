@@ -33,7 +33,7 @@ export const isPlain = ({ loras, terms, vae, format, dtype }: MergeTemplate): bo
  * template's. A local file counts by its name: where it lies does not change what is made of it.
  */
 export function recipeId(template: MergeTemplate): string {
-  const { loras, terms, checkpoint, vae, baseWeight, format, dtype, variant, shardBytes, title } = template;
+  const { loras, terms, checkpoint, vae, baseWeight, format, dtype, variant, shardBytes, configDir, title } = template;
   const value = {
     version: 1,
     checkpoint: inputId(checkpoint),
@@ -45,6 +45,7 @@ export function recipeId(template: MergeTemplate): string {
     dtype,
     variant,
     shardBytes,
+    configDir: configDir && basename(configDir),
     title,
   };
   return createHash("sha256").update(canonicalJson(value)).digest("hex");

@@ -93,6 +93,10 @@ export const template = z
       .optional()
       .meta({ description: "In a folder's file names; default: fp16 when dtype is fp16." }),
     shardBytes: z.number().int().min(1_000_000).optional().meta({ description: "A folder's component is cut into files of this size; default 10 GB." }),
+    configDir: z.string().min(1).max(4096).optional().meta({
+      description:
+        "A diffusers folder on this machine for what a single file lacks: configs, tokenizers, and for Flux and SD3 the weights of the other components.",
+    }),
     title: z.string().min(1).max(200).optional().meta({ description: "modelspec.title of the output; default: the inputs' names." }),
   })
   .meta({ id: "template" });

@@ -1,4 +1,4 @@
-import { dirname, isAbsolute, join } from "node:path";
+import { dirname, isAbsolute, join, resolve } from "node:path";
 import type { z } from "zod";
 import { diagnose } from "../config/diagnose.ts";
 import { parseYaml } from "../config/parse-yaml.ts";
@@ -126,11 +126,12 @@ function toTemplate(name: string, one: RecipeTemplate, from: string, options: Re
   const format = one.format ?? options.format ?? "single";
   const fallback = `${name.replaceAll(/[^\w.-]+/g, "-").replace(/^\.+/, "")}${format === "single" ? ".safetensors" : ""}`;
   const out = one.output ?? fallback;
-  const { baseWeight, variant, shardBytes, title } = one;
+  const { baseWeight, variant, shardBytes, configDir, title } = one;
   const own = {
     ...(baseWeight !== undefined && { baseWeight }),
     ...(variant !== undefined && { variant }),
     ...(shardBytes !== undefined && { shardBytes }),
+    ...(configDir !== undefined && { configDir: resolve(from, configDir) }),
     ...(title !== undefined && { title }),
   };
   return {

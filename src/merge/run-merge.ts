@@ -47,6 +47,7 @@ export async function runMerge(request: MergeRequest, options: RunMergeOptions):
     ...(plan.estimateMs !== undefined && { estimateMs: plan.estimateMs }),
     ...(done?.verified && { verified: done.verified }),
     coverage: plan.coverage,
+    ...(plan.leftOut.length > 0 && { leftOut: plan.leftOut }),
   };
 }
 

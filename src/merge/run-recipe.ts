@@ -84,7 +84,8 @@ async function isThere(template: MergeTemplate, models: ModelSettings): Promise<
   const isLocal = ({ source }: WantedModel) => source.kind === "file" && existsSync(source.path);
   const cache = openModelCache(models.cacheDir);
   const cached = await Promise.all(inputs.map(async (one) => isLocal(one) || (one.source.kind !== "file" && (await cache.lookUp(one.source)) !== undefined)));
-  if (inputs.some(isLocal) && cached.every(Boolean)) return undefined;
+  const mayDiffer = inputs.some(isLocal) || (template.configDir !== undefined && existsSync(template.configDir));
+  if (mayDiffer && cached.every(Boolean)) return undefined;
   clearDeadLock(lockOf(out));
   return { name, out, written: false, upToDate: true, tensors: 0, changedTensors: 0, sizeBytes: 0, coverage: [] };
 }

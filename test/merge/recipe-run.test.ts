@@ -3,7 +3,7 @@ import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, symlinkSync, 
 import { join } from "node:path";
 import { test } from "node:test";
 import { hashOf, type ModelHost, redirectTo, sendRanges, startModelHost } from "../models/model-host.ts";
-import { openMergeCli, readTensor, tinyBase, tinyLora, weight } from "./merge-cli.ts";
+import { openMergeCli, readTensor, tensorFile, tinyBase, tinyLora, weight } from "./merge-cli.ts";
 
 const hfToken = "hf_SECRETSECRET";
 const civitaiKey = "civitai_SECRETSECRET";
@@ -199,4 +199,17 @@ test("SIGINT ends it with 130; the next run goes on with what was fetched", asyn
   const parts = host.requests.slice(before).filter(({ path, range }) => path === "/cdn/a" && range !== "bytes=0-1023");
   assert.equal(parts.length, Math.ceil(baseA.length / 20_000) - 1, parts.map(({ range }) => range).join(" "));
   assert.deepEqual(readTensor(join(cli.folder, "merged.safetensors"), weight), [2, 12, 5, 24]);
+});
+
+test("--config-dir and a recipe's configDir reach the helper", async () => {
+  using cli = openMergeCli();
+  const base = tensorFile({ "double_blocks.0.img_attn.proj.weight": { shape: [2, 2], values: [1, 2, 3, 4] } });
+  writeFileSync(join(cli.folder, "flux.safetensors"), base);
+  writeFileSync(join(cli.folder, "templates.json"), JSON.stringify({ a: { checkpoint: "flux.safetensors", format: "diffusers", configDir: "other" } }));
+  for (const args of [["--base", "flux.safetensors", "--out", "out", "--output-format", "diffusers", "--config-dir", "other"], ["templates.json"]]) {
+    const { code, err } = await cli.run(args);
+    assert.equal(code, 1);
+    assert.match(err, /other is no diffusers directory of a Flux model/);
+  }
+  assert.equal((await cli.run(["templates.json", "--config-dir", "other"])).code, 2);
 });

@@ -57,6 +57,13 @@ test("a recipe gives one merge per template that has something to merge", () => 
   assert.deepEqual(load(JSON.stringify([{ name: "anime", ...templates.anime }])), wanted);
 });
 
+test("configDir begins at the recipe's folder, and another one is another recipe", () => {
+  const of = (configDir?: string) => load(JSON.stringify({ a: { checkpoint: "f.safetensors", format: "diffusers", ...(configDir && { configDir }) } }))[0];
+  const [plain, near, far] = [of(), of("flux"), of("/models/other")];
+  assert.deepEqual([plain?.configDir, near?.configDir, far?.configDir], [undefined, join(folder, "flux"), "/models/other"]);
+  assert.equal(new Set([plain, near, far].map((one) => one && recipeId(one))).size, 3);
+});
+
 test("the same as YAML, with sources, block weights, a VAE and a sum", () => {
   const [one] = load(`
 templates:

@@ -128,8 +128,8 @@ class Components(unittest.TestCase):
         self.assertFalse(merge({**request, **place}).get("upToDate"))
         # The output itself may have the file's name, and is no source.
         own = {**request, "out": str(self.folder / "flux")}
-        self.assertIn("vae", [one.split()[0] for one in run_helper(own)[0]["leftOut"]])
-        self.assertIn("vae", [one.split()[0] for one in run_helper({**own, "force": True})[0]["leftOut"]])
+        self.assertIn("vae", [one.split(":")[0] for one in run_helper(own)[0]["leftOut"]])
+        self.assertIn("vae", [one.split(":")[0] for one in run_helper({**own, "force": True})[0]["leftOut"]])
 
     def test_loras_reach_the_text_encoders_of_the_folder(self) -> None:
         base, pipe = self.flux()
@@ -156,9 +156,34 @@ class Components(unittest.TestCase):
         for place, key in zip(places, keys, strict=True):
             down, up = (lora[f"{key}.{one}.weight"].float() for one in (("lora_A", "lora_B") if "." in key else ("lora_down", "lora_up")))
             torch.testing.assert_close(after[f"{place}.weight"].float(), before[f"{place}.weight"].float() + up @ down, rtol=1e-3, atol=1e-5)
+        # Another VAE takes the place of the folder's.
+        other = vae()
+        merge({**request, "vae": self.save("other-vae", {name: value.half() for name, value in other.state_dict().items()}), "out": str(self.folder / "vae")})
+        for name, value in load_file(next((self.folder / "vae/vae").glob("*.safetensors"))).items():
+            self.assertTrue(torch.equal(value, other.state_dict()[name].half().float()), name)
         # Without the folder these modules have no place, which is an error.
         shutil.rmtree(self.folder / "flux")
         self.assertIn("match nothing", refusal({**request, "out": str(self.folder / "other")})["reason"])
+
+    def test_a_flux_file_that_holds_everything(self) -> None:
+        tokens = write_tokenizer(self.folder / "tokens", "<|endoftext|>")
+        parts = {"vae": vae(), "text_encoder": clip(CLIPTextModel, 64, tokens, "quick_gelu"), "text_encoder_2": t5(128)}
+        tensors = {f"model.diffusion_model.{name}": value for name, value in flux_file(blocks=1, joint=128, pooled=64).items()}
+        tensors |= {f"vae.{name}": value for name, value in ldm_vae(parts["vae"]).items()}
+        tensors |= {f"text_encoders.clip_l.transformer.{name}": value for name, value in clip_names(parts["text_encoder"]).items()}
+        tensors |= {
+            f"text_encoders.t5xxl.transformer.{name}": value.half() for name, value in parts["text_encoder_2"].state_dict().items() if "embed_" not in name
+        }
+        plan = run_helper({"base": self.save("all", tensors), "out": str(self.out), "format": "diffusers", "verify": True})[0]
+        # The vocabulary that is brought along is not this tiny model's.
+        self.assertEqual({one.split(":")[0] for one in plan["leftOut"]}, {"tokenizer", "tokenizer_2"})
+        for name, cls in (("vae", AutoencoderKL), ("text_encoder", CLIPTextModel), ("text_encoder_2", T5EncoderModel)):
+            got = cls.from_pretrained(self.out, subfolder=name, local_files_only=True, dtype=torch.float16).state_dict()
+            wanted = parts[name].half().state_dict()
+            self.assertEqual(set(got), set(wanted))
+            self.assertEqual([key for key, value in got.items() if not torch.equal(value, wanted[key])], [])
+        config = json.loads((self.out / "vae/config.json").read_text())
+        self.assertEqual((config["scaling_factor"], config["shift_factor"], config["block_out_channels"]), (0.3611, 0.1159, [32, 64]))
 
     def sd3(self) -> Tensors:
         prefix = "text_encoders"
@@ -191,10 +216,15 @@ class Components(unittest.TestCase):
         base = self.save("sd3", self.sd3())
         request = {"base": base, "out": str(self.out), "format": "diffusers", "verify": True}
         plan = run_helper(request)[0]
-        self.assertEqual({one.split()[0] for one in plan["leftOut"]}, {"text_encoders.clip_l.logit_scale", "tokenizer_3"})
+        self.assertEqual({one.split(":")[0] for one in plan["leftOut"]}, {"text_encoders.clip_l.logit_scale", "tokenizer_3"})
         index = json.loads((self.out / "model_index.json").read_text())
         self.assertEqual({name for name, value in index.items() if value == [None, None]}, {"tokenizer_3"})
         text = {"tokenizer_3": T5Tokenizer(vocab=[("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁fox", -2.0)], extra_ids=0)}
+        configs, whole = self.folder / "configs", self.folder / "whole"
+        text["tokenizer_3"].save_pretrained(configs / "tokenizer_3")
+        index = {"_class_name": "StableDiffusion3Pipeline", "tokenizer_3": ["transformers", "T5TokenizerFast"]}
+        (configs / "model_index.json").write_text(json.dumps(index))
+        merge({**request, "out": str(whole), "configDir": str(configs)})
         common = {**text, "local_files_only": True, "dtype": torch.float32}
         got = StableDiffusion3Pipeline.from_pretrained(self.out, **common)
         theirs = self.open_single(base, config=str(self.out), **common)
@@ -205,6 +235,9 @@ class Components(unittest.TestCase):
         self.assertEqual([got.tokenizer("fox").input_ids, got.tokenizer_2.pad_token], [[49406, 3240, 49407], "!"])
         image = draw(got, 32)
         np.testing.assert_allclose(image, draw(theirs, 32), rtol=0, atol=1e-4)
+        # With a folder that has T5's tokenizer nothing needs to be passed.
+        opened = StableDiffusion3Pipeline.from_pretrained(whole, local_files_only=True, dtype=torch.float32)
+        np.testing.assert_allclose(image, draw(opened, 32), rtol=0, atol=1e-4)
         # As documented, without T5 it opens by naming the absent parts.
         draw(StableDiffusion3Pipeline.from_pretrained(self.out, **{**common, "text_encoder_3": None, "tokenizer_3": None}), 32)
 

@@ -150,7 +150,7 @@ class Folder(unittest.TestCase):
         self.assertEqual(index["scheduler"], ["diffusers", "FlowMatchEulerDiscreteScheduler"])
         absent = {"vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"}
         self.assertEqual({key for key, value in index.items() if value == [None, None]}, absent)
-        self.assertEqual({one.split()[0] for one in lines[0]["leftOut"]}, absent)
+        self.assertEqual({one.split(":")[0] for one in lines[0]["leftOut"]}, absent)
         self.assertEqual({one.name for one in self.out.iterdir() if one.is_dir()}, {"transformer", "scheduler"})
 
     def test_refusals(self) -> None:

@@ -42,7 +42,7 @@ def plan_directory(model: Model, request: Request, vae_config: dict[str, Any] | 
         components, directory.left_out = convert_transformer_file(model, request)
         made = small_files(model, components)
         directory.texts, directory.copies = made.texts, made.copies
-        directory.left_out += [f"{one} (give a folder that has it)" for one in made.missing]
+        directory.left_out[:0] = [f"{one}: not in the file" for one in made.missing]
     else:
         components = from_single_file(model, request, directory)
         directory.texts, directory.copies = config_files(model, request)
