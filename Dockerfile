@@ -2,6 +2,7 @@
 #
 #   docker build .                                            the demo (CPU)
 #   docker build --target a1111-runpod .                      AUTOMATIC1111's webui for RunPod serverless (GPU)
+#   docker build --target diffusers-runpod .                  the bundled engine with templates for RunPod serverless (GPU)
 #   docker build --build-arg BINARY=prebuilt .                takes dist/fettle as it lies there instead of compiling it
 #   docker build --build-arg RECIPE=templates.json \          bakes merged models; the token is a secret, never an ARG:
 #     --secret id=CIVITAI_API_KEY,env=CIVITAI_API_KEY .       what an ARG holds stands in the image's history for ever
@@ -52,7 +53,7 @@ FROM ${GPU_BASE} AS a1111-runpod
 ARG PYTHON_VERSION=3.11
 ARG SSL_CERT_FILE
 ARG UV_DEFAULT_INDEX UV_INDEX UV_FIND_LINKS UV_INDEX_STRATEGY=unsafe-best-match UV_TORCH_BACKEND=cu118
-RUN --mount=type=bind,source=scripts/image/python,target=/build/python /build/python git libgl1 libglib2.0-0 libtcmalloc-minimal4
+RUN --mount=type=bind,source=scripts/image/python,target=/build/python /build/python git libgl1 libglib2.0-0
 ENV PATH=/opt/venv/bin:$PATH FETTLE_PYTHON=/opt/venv/bin/python PYTHONUNBUFFERED=1
 ARG WEBUI_REPOSITORY=https://github.com/AUTOMATIC1111/stable-diffusion-webui
 ARG WEBUI_REF=v1.10.1
@@ -68,6 +69,34 @@ RUN mkdir -p /etc/fettle && printf '%s\n' 'version: 1' 'extends: a1111-runpod' '
 ARG VERSION=0.1.0 REVISION
 LABEL org.opencontainers.image.title="fettle a1111-runpod" org.opencontainers.image.licenses=MIT \
       org.opencontainers.image.version=$VERSION org.opencontainers.image.revision=$REVISION
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30m --retries=3 CMD ["fettle", "health"]
+ENTRYPOINT ["tini", "--"]
+CMD ["fettle", "start"]
+
+# --- diffusers-runpod: the bundled engine with templates for RunPod serverless ------------------------------------------------------
+FROM ${GPU_BASE} AS diffusers-runpod
+ARG PYTHON_VERSION=3.11
+ARG SSL_CERT_FILE
+# torch brings its own CUDA; the oldest that its version is built for runs with the most drivers.
+ARG UV_DEFAULT_INDEX UV_INDEX UV_FIND_LINKS UV_INDEX_STRATEGY=unsafe-best-match UV_TORCH_BACKEND=cu126
+RUN --mount=type=bind,source=scripts/image/python,target=/build/python /build/python
+ENV PATH=/opt/venv/bin:$PATH FETTLE_PYTHON=/opt/venv/bin/python PYTHONUNBUFFERED=1
+COPY src/engines/diffusers/helper/requirements.txt /opt/fettle/requirements.txt
+RUN --mount=type=bind,source=scripts/image/dependencies,target=/build/dependencies --mount=type=secret,id=netrc,target=/run/secrets/netrc \
+    /build/dependencies /opt/fettle/requirements.txt
+# The recipe becomes /templates.json and its models /models/merged: where the profile looks. buildah makes a RUN anew only when something
+# before it changed, so the recipe is copied (without one, the licence).
+ARG RECIPE
+COPY ${RECIPE:-LICENSE} /opt/fettle/recipe/
+COPY --from=binary /fettle /usr/local/bin/fettle
+RUN --mount=type=bind,target=/context --mount=type=cache,target=/var/cache/fettle --mount=type=secret,id=CIVITAI_API_KEY --mount=type=secret,id=HF_TOKEN \
+    /context/scripts/image/templates "$RECIPE" /models/merged /templates
+COPY scripts/image-config/diffusers-runpod.yaml /etc/fettle/fettle.yaml
+RUN [ -z "$RECIPE" ] || sed -i "s#/templates.json#/templates.${RECIPE##*.}#" /etc/fettle/fettle.yaml
+ARG VERSION=0.1.0 REVISION
+LABEL org.opencontainers.image.title="fettle diffusers-runpod" org.opencontainers.image.licenses=MIT \
+      org.opencontainers.image.version=$VERSION org.opencontainers.image.revision=$REVISION
+ENV FETTLE_PROFILE=diffusers-runpod
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30m --retries=3 CMD ["fettle", "health"]
 ENTRYPOINT ["tini", "--"]
 CMD ["fettle", "start"]

@@ -41,6 +41,8 @@ make_context() {
   mkdir -p "$1/image-test"
   (cd "$root" && git ls-files --cached --others --exclude-standard -z | xargs -0 --no-run-if-empty ls -d 2>/dev/null | tar -cf - --files-from=-) | tar -xf - -C "$1"
   "$FETTLE_PYTHON" "$root/scripts/lib/tiny_merge_case.py" "$1/image-test"
+  mkdir "$1/image-test/served"
+  "$FETTLE_PYTHON" "$root/scripts/lib/tiny_template_case.py" "$1/image-test/served"
   git init --quiet --initial-branch main "$work/webui"
   touch "$work/webui/webui.py"
   echo 'pillow' >"$work/webui/requirements_versions.txt"
@@ -68,6 +70,13 @@ build() {
 
 # A value of this machine's pip configuration, file and environment together; empty when it has none.
 pip_setting() { "$FETTLE_PYTHON" -m pip config list 2>/dev/null | sed -n "s/^\(global\|:env:\)\.$1='\(.*\)'$/\2/p" | head -n 1; }
+
+# json_says FILE EXPRESSION: of its content, j.
+json_says() {
+  "$FETTLE_PYTHON" -c 'import json, sys
+j = json.load(open(sys.argv[1]))
+sys.exit(None if eval(sys.argv[2]) else json.dumps(j)[:4000])' "$@"
+}
 
 config_says() {
   "$FETTLE_PYTHON" -c 'import json, sys
@@ -97,6 +106,8 @@ start_init() {
   mapfile -t image_env < <("$FETTLE_PYTHON" -c 'import json, sys; print(*json.load(open(sys.argv[1]))["config"]["Env"], sep="\n")' "$docker_json")
   mapfile -t image_argv < <("$FETTLE_PYTHON" -c 'import json, sys; c = json.load(open(sys.argv[1]))["config"]; print(*c["Entrypoint"], *c["Cmd"], sep="\n")' "$docker_json")
   image_user="$("$FETTLE_PYTHON" -c 'import json, sys; print(json.load(open(sys.argv[1]))["config"].get("User") or "root")' "$docker_json")"
+  image_home="/home/$image_user"
+  [ "$image_user" != root ] || image_home=/root
   # shellcheck disable=SC2016
   unshare --pid --fork --mount --net --uts --ipc bash -c '
     set -e
@@ -109,7 +120,7 @@ start_init() {
     mkdir "$rootfs/dev/shm" && ln -s /proc/self/fd "$rootfs/dev/fd"
     for device in null zero full random urandom; do touch "$rootfs/dev/$device"; mount --bind "/dev/$device" "$rootfs/dev/$device"; done
     chmod 1777 "$rootfs/dev/shm"
-    exec chroot --userspec="$user" "$rootfs" "$@"' init "$rootfs" "$image_user" env -i "HOME=/home/$image_user" "${image_env[@]}" "${image_argv[@]}" >"$work/init.log" 2>&1 </dev/null &
+    exec chroot --userspec="$user" "$rootfs" "$@"' init "$rootfs" "$image_user" env -i "HOME=$image_home" "${image_env[@]}" "${image_argv[@]}" >"$work/init.log" 2>&1 </dev/null &
   unshare_pid=$!
   init=""
   for _ in $(seq 100); do
@@ -119,10 +130,13 @@ start_init() {
   done
 }
 
-in_init() { nsenter --target "$init" --pid --net --mount chroot --userspec="$image_user" "$rootfs" env -i "HOME=/home/$image_user" "${image_env[@]}" "$@"; }
+in_init() { nsenter --target "$init" --pid --net --mount chroot --userspec="$image_user" "$rootfs" env -i "HOME=$image_home" "${image_env[@]}" "$@"; }
 
 # processes_of PID FIELD: a ps field of all processes in PID's namespace; users as numbers, they are the image's.
 processes_of() { ps -e -o "pidns=,${2/#user/uid}=" | awk -v of="$(ps -o pidns= -p "$1")" '$1 == of + 0 { print $2 }'; }
+
+# users_of PID NAME: the numbers of all users that run a program whose name begins so in PID's namespace.
+users_of() { ps -e -o pidns=,uid=,comm= | awk -v of="$(ps -o pidns= -p "$1")" -v name="$2" '$1 == of + 0 && index($3, name) == 1 { print $2 }' | sort -u | paste -sd,; }
 
 stop_init() {
   kill -TERM "$init" 2>/dev/null || true
