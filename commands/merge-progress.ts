@@ -151,9 +151,10 @@ export function describeReport({
 }: MergeReport): string {
   if (upToDate) return `${name} is up to date`;
   if (toFetch) return `${name} would fetch ${toFetch.map(({ source, sizeBytes: size }) => `${source} (${formatBytes(size)})`).join(", ")} first`;
-  const parts = coverage.map(({ lora, matched, unmatched, skipped }) => {
+  const parts = coverage.map(({ lora, matched, unmatched, skipped, note }) => {
     const counts = Object.entries(matched).map(([part, count]) => `${part} ${count}`);
-    return `${basename(lora)}: ${[...counts, ...(unmatched ? [`${unmatched} unmatched`] : []), ...(skipped.length > 0 ? [`${skipped.length} skipped`] : [])].join(", ")}`;
+    const rest = [unmatched > 0 && `${unmatched} unmatched`, skipped.length > 0 && `${skipped.length} skipped`, note].filter(Boolean);
+    return `${basename(lora)}: ${[...counts, ...rest].join(", ")}`;
   });
   const estimate = estimateMs === undefined ? "" : `, about ${formatDuration(estimateMs)}`;
   const verb = written ? `merged in ${formatDuration(afterMs ?? 0)}` : `would be merged, ${formatBytes(sizeBytes)}${estimate}`;

@@ -27,6 +27,7 @@ import lycorisTypes from "./helper/lycoris_types.py" with { type: "text" };
 import merge from "./helper/merge.py" with { type: "text" };
 import model from "./helper/model.py" with { type: "text" };
 import output from "./helper/output.py" with { type: "text" };
+import peftSettings from "./helper/peft_settings.py" with { type: "text" };
 import pickleFile from "./helper/pickle_file.py" with { type: "text" };
 import plan from "./helper/plan.py" with { type: "text" };
 import progress from "./helper/progress.py" with { type: "text" };
@@ -35,6 +36,7 @@ import request from "./helper/request.py" with { type: "text" };
 import safetensorsFile from "./helper/safetensors_file.py" with { type: "text" };
 import session from "./helper/session.py" with { type: "text" };
 import shape from "./helper/shape.py" with { type: "text" };
+import shelf from "./helper/shelf.py" with { type: "text" };
 import transformerConfigs from "./helper/transformer_configs.py" with { type: "text" };
 import transformerFolder from "./helper/transformer_folder.py" with { type: "text" };
 import transformerNames from "./helper/transformer_names.py" with { type: "text" };
@@ -66,6 +68,7 @@ export const helperFiles: Readonly<Record<string, string>> = {
   "merge.py": merge,
   "model.py": model,
   "output.py": output,
+  "peft_settings.py": peftSettings,
   "pickle_file.py": pickleFile,
   "plan.py": plan,
   "progress.py": progress,
@@ -74,6 +77,7 @@ export const helperFiles: Readonly<Record<string, string>> = {
   "safetensors_file.py": safetensorsFile,
   "session.py": session,
   "shape.py": shape,
+  "shelf.py": shelf,
   "transformer_configs.py": transformerConfigs,
   "transformer_folder.py": transformerFolder,
   "transformer_names.py": transformerNames,

@@ -158,6 +158,8 @@ export interface Coverage {
   readonly skipped: readonly string[];
   /** Matched modules whose strength or alpha is 0. */
   readonly idle?: number;
+  /** What the user should know. */
+  readonly note?: string;
 }
 
 export interface MergeReport {

@@ -76,7 +76,7 @@ export const template = z
   .looseObject({
     name: z.string().min(1).max(200).optional(),
     checkpoint: model.meta({ description: "The base: a checkpoint file, or a diffusers folder on this machine." }),
-    loras: z.array(lora, { error: "expected a list of LoRAs" }).max(100).default([]),
+    loras: z.array(lora, { error: "expected a list of LoRAs" }).default([]),
     add: z
       .array(z.strictObject({ path: modelSource, weight: strength, sha256: sha256.optional() }))
       .max(20)

@@ -1,3 +1,5 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { FettleError, reasonOf } from "../errors/fettle-error.ts";
 import { isSecretName } from "../log/mask.ts";
@@ -31,7 +33,8 @@ export async function runMerge(request: MergeRequest, options: RunMergeOptions):
   const helper = unpackHelper(options.assetRoot);
   const { allowUnmatched, dryRun, force, verify, threads } = options;
   const asked = JSON.stringify({ ...request, allowUnmatched, dryRun, force, verify, threads });
-  const talk = await converse([options.python, "-B", join(helper, "merge.py"), asked], options);
+  using written = asked.length < longestArgument ? undefined : writeDown(asked);
+  const talk = await converse([options.python, "-B", join(helper, "merge.py"), written?.path ?? asked], options);
   if (talk.failure) throw talk.failure;
   const { plan, done, errors } = talk;
   if (!plan || (!dryRun && !done)) throw failed(`the helper ended without a result: ${errors.trim().split("\n").at(-1) ?? "no message"}`);
@@ -49,6 +52,16 @@ export async function runMerge(request: MergeRequest, options: RunMergeOptions):
     coverage: plan.coverage,
     ...(plan.leftOut.length > 0 && { leftOut: plan.leftOut }),
   };
+}
+
+/** Linux gives an argument 128 KiB at most: some hundreds of LoRAs. */
+const longestArgument = 100_000;
+
+function writeDown(text: string): Disposable & { readonly path: string } {
+  const folder = mkdtempSync(join(tmpdir(), "fettle-merge-"));
+  const path = join(folder, "request.json");
+  writeFileSync(path, text);
+  return { path, [Symbol.dispose]: () => rmSync(folder, { recursive: true, force: true }) };
 }
 
 interface Talk {

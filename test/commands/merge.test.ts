@@ -77,6 +77,15 @@ test("a recipe writes every template, --json gives the reports, --dry-run writes
   assert.deepEqual(readdirSync(join(folder, "merged")), ["one.safetensors"]);
 });
 
+test("a thousand and more LoRAs fit into a request", () => {
+  const loras = Array.from({ length: 1200 }, () => ({ path: "lora.safetensors", scale: 0.01 }));
+  writeFileSync(join(folder, "many.json"), JSON.stringify({ many: { checkpoint: "base.safetensors", loras } }));
+  const { code, err } = fettle(["many.json", "--json", "--out", "of-many"]);
+  assert.equal(code, 0, err);
+  // W + 1200 · 0.01 · (0.5 / 1) · U·D
+  assert.deepEqual(readTensor(join(folder, "of-many/many.safetensors"), weight).map(Math.round), [13, 122, 27, 244]);
+});
+
 test("failures have codes and leave nothing behind", () => {
   const failing = (args: readonly string[], env?: Record<string, string>) => {
     const { code, out } = fettle([...args, "--json"], env);

@@ -16,7 +16,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import numpy as np
 import pytest
 import torch
-from helper_run import ENGINE, merge
+from helper_run import ENGINE, merge, run_helper
 from safetensors.torch import load_file
 
 pytest.importorskip("peft", reason="peft is not installed")
@@ -24,7 +24,7 @@ pytest.importorskip("diffusers", reason="diffusers is not installed")
 
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from diffusers.training_utils import _collate_lora_metadata
-from peft import LoraConfig, get_peft_model_state_dict
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 
 UNET = ["to_q", "to_k", "to_v", "to_out.0", "proj_in", "ff.net.0.proj", "ff.net.2", "conv1", "conv2", "conv_shortcut", "time_emb_proj", "conv_in"]
@@ -112,6 +112,30 @@ class Folder(unittest.TestCase):
                     self.assertGreater(len(wanted), 100)
                     for name, weight in wanted.items():
                         torch.testing.assert_close(merged[name].float(), weight, rtol=2**-10.5, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
+
+    def test_an_adapter_that_peft_itself_saved(self) -> None:
+        """adapter_model.safetensors: no part in its names, its alpha in adapter_config.json beside it."""
+        base = self.folder / "sdxl.safetensors"
+        cases = {"unet": (["to_q", "to_v", "ff.net.2"], r"down_blocks\..*\.to_v"), "text_encoder": (["q_proj", "fc1"], "layers.1.mlp.fc1")}
+        for part, (targets, pattern) in cases.items():
+            with self.subTest(part=part):
+                model = get_peft_model(
+                    self.parts(self.load("sdxl", self.folder / "sdxl"))[part],
+                    LoraConfig(r=4, lora_alpha=3, alpha_pattern={pattern: 7}, use_rslora=True, target_modules=targets, init_lora_weights=False),
+                )
+                place = self.folder / f"peft-{part}"
+                model.save_pretrained(place)
+                request = {"base": str(base), "loras": [{"path": str(place / "adapter_model.safetensors")}], "format": "diffusers", "dtype": "fp16"}
+                out = self.folder / f"peft-{part}-merged"
+                merge({**request, "out": str(out)})
+                merged = self.merged_weights(out)
+                for name, weight in model.merge_and_unload().state_dict().items():
+                    full = name if part == "unet" or name.startswith("text_model.") else f"text_model.{name}"
+                    if not name.endswith("position_ids"):
+                        torch.testing.assert_close(merged[f"{part}/{full}"].float(), weight, rtol=2**-10.5, atol=1e-6)
+                (place / "adapter_config.json").unlink()
+                plan = run_helper({**request, "out": str(self.folder / "never"), "dryRun": True})[0]
+                self.assertIn("adapter_config.json", plan["coverage"][0]["note"])
 
     def test_merged_directory_draws_what_the_runtime_lora_draws(self) -> None:
         for kind in PIPELINES:

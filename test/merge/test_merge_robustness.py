@@ -204,17 +204,32 @@ class Robustness(unittest.TestCase):
         out = self.outs / "out.safetensors"
         loras = [{"path": str(self.folder / "wide.safetensors"), "unet": 0.1} for _ in range(40)]
         argv = command({"base": str(self.folder / "large.safetensors"), "loras": loras, "out": str(out), "kernel": "numpy"})
-        script = (
-            "import json, resource, subprocess, sys\nended = subprocess.run(sys.argv[1:], capture_output=True)\n"
-            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); print(ended.stdout.decode().splitlines()[-1])"
-        )
-        peak, last = subprocess.run([sys.executable, "-c", script, *argv], capture_output=True, text=True, check=True).stdout.splitlines()
-        self.assertEqual(json.loads(last)["type"], "done", last)
-        self.assertLess(int(peak), 256 * 1024)
+        peak, last = peak_of(argv)
+        self.assertEqual(last["type"], "done", last)
+        self.assertLess(peak, 256 * 1024)
         exact = base[f"{STEM.format(0)}.weight"].astype(np.float64)
         key = "lora_unet_" + STEM.format(0).removeprefix("model.diffusion_model.").replace(".", "_")
         exact = exact + 4.0 * lora[f"{key}.lora_up.weight"].astype(np.float64) @ lora[f"{key}.lora_down.weight"].astype(np.float64)
         np.testing.assert_allclose(load_file(out)[f"{STEM.format(0)}.weight"].astype(np.float64), exact, rtol=2**-10.5, atol=1e-6)
+
+    def test_memory_hardly_grows_with_the_modules_of_all_loras(self) -> None:
+        """300 modules a LoRA: what is planned for them waits on disk."""
+        keys = [f"model.diffusion_model.input_blocks.{index}.1.proj_in" for index in range(300)]
+        save_file({f"{key}.weight": np.zeros((8, 8), np.float16) for key in keys}, self.folder / "many.safetensors")
+        lora = {}
+        for key in keys:
+            stem = "lora_unet_" + key.removeprefix("model.diffusion_model.").replace(".", "_")
+            lora |= {f"{stem}.lora_down.weight": np.ones((1, 8), np.float16), f"{stem}.lora_up.weight": np.ones((8, 1), np.float16)}
+        save_file(lora, self.folder / "small.safetensors")
+        peaks = []
+        for count in (2, 150):
+            request = {"base": str(self.folder / "many.safetensors"), "out": str(self.outs / f"{count}.safetensors"), "kernel": "numpy"}
+            loras = [{"path": str(self.folder / "small.safetensors"), "unet": 0.5} for _ in range(count)]
+            peak, last = peak_of(command({**request, "loras": loras}))
+            self.assertEqual(last["type"], "done", last)
+            self.assertEqual(load_file(self.outs / f"{count}.safetensors")[f"{keys[7]}.weight"][3, 5], count / 2)
+            peaks.append(peak)
+        self.assertLess(peaks[1] - peaks[0], 24 * 1024, peaks)
 
     def test_interrupting_leaves_nothing(self) -> None:
         child = subprocess.Popen(command(self.request(self.outs / "out.safetensors")), stdout=subprocess.PIPE, text=True)
@@ -233,6 +248,16 @@ class Robustness(unittest.TestCase):
         save_file(tensors, self.folder / "nan.safetensors")
         lines = run_helper({**self.request(self.outs / "out.safetensors", verify=True), "base": str(self.folder / "nan.safetensors")})
         self.assertEqual(lines[-1]["verified"]["notFinite"], ["first_stage_model.x0"])
+
+
+def peak_of(argv: list[str]) -> tuple[int, dict[str, Any]]:
+    """(peak of the process in KiB, its last line)."""
+    script = (
+        "import json, resource, subprocess, sys\nended = subprocess.run(sys.argv[1:], capture_output=True)\n"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); print(ended.stdout.decode().splitlines()[-1])"
+    )
+    peak, last = subprocess.run([sys.executable, "-c", script, *argv], capture_output=True, text=True, check=True).stdout.splitlines()
+    return int(peak), json.loads(last)
 
 
 if __name__ == "__main__":

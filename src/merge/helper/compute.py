@@ -12,6 +12,7 @@ from blend import Blend
 from halves import FLOATS, LARGEST
 from kernel import Kernel
 from lora_adapters import Product, ReadRows, Rows
+from lora_file import Lora
 from plan import Change
 from refusal import Refusal
 from safetensors_file import ITEM_BYTES, read_into
@@ -46,7 +47,7 @@ class Segment:
 class Watch:
     """What the threads find out: which LoRAs have any weight that is not 0, and whether any byte really changed."""
 
-    active: set[int] = field(default_factory=set)
+    active: set[Lora] = field(default_factory=set)
     changed: bool = False
 
 
@@ -55,6 +56,7 @@ class Piece:
 
     def __init__(self, changes: list[Change], blend: Blend, segment: Segment, watch: Watch) -> None:
         self.changes, self.blend, self.segment, self.watch = changes, blend, segment, watch
+        self.adapters = [change.adapter() for change in changes]
         self.up: numpy.ndarray | None = None
         self.down: numpy.ndarray | None = None
         self.rows: Rows | None = None
@@ -62,26 +64,25 @@ class Piece:
 
     @property
     def elements(self) -> int:
-        return sum(change.adapter.factor_elements for change in self.changes)
+        return sum(adapter.factor_elements for adapter in self.adapters)
 
     def load(self) -> None:
         if self.up is not None or self.rows is not None:
             return
-        if self.changes[0].adapter.rank:
+        if self.changes[0].rank:
             self.load_products()
             return
-        (change,) = self.changes
-        self.read = self.blend.reader(change.places)
-        self.rows = change.adapter.prepare(self.read)
+        self.read = self.blend.reader(self.changes[0].places)
+        self.rows = self.adapters[0].prepare(self.read)
 
     def load_products(self) -> None:
         """U = [s1·U1, s2·U2 …], D = [D1; D2 …], filled in place: side by side they are one matrix product with one rounding."""
         height, width = self.segment.last - self.segment.first, self.segment.out.source.columns
-        rank = sum(change.adapter.rank for change in self.changes)
+        rank = sum(change.rank for change in self.changes)
         self.up, self.down = numpy.empty((height, rank), numpy.float32), numpy.empty((rank, width), numpy.float32)
         at = 0
-        for change in self.changes:
-            made = change.adapter.prepare(no_rows)
+        for change, adapter in zip(self.changes, self.adapters, strict=True):
+            made = adapter.prepare(no_rows)
             assert isinstance(made, Product)
             up, down, place = made.up, made.down, change.place
             if place.transposed:
@@ -102,11 +103,11 @@ class Piece:
         if self.up is not None and self.down is not None:
             kernel.add_product(weights, self.up[first - self.segment.first : last - self.segment.first], self.down)
             return
-        (change,) = self.changes
+        (change,), (adapter,) = self.changes, self.adapters
         assert self.rows is not None and self.read is not None
         place = change.place
         if place.transposed:
-            count = change.adapter.rows or place.tensor.columns
+            count = adapter.rows or place.tensor.columns
             delta = numpy.ascontiguousarray(self.rows(0, count, self.read).T[first - place.first : last - place.first])
         else:
             offset = place.module_first - place.first
@@ -124,20 +125,21 @@ def no_rows(first: int, last: int) -> numpy.ndarray:
 
 def make_pieces(segment: Segment, blend: Blend, watch: Watch) -> list[Piece]:
     """Products side by side as far as the bound allows, then the other adapters in the order that was asked for."""
-    pieces: list[Piece] = []
+    groups: list[list[Change]] = []
     height = segment.last - segment.first
     room = 0
     for change in segment.changes:
-        if not change.adapter.rank:
+        if not change.rank:
             continue
         # The rows of other segments are cut away after loading; what stays is what counts.
-        cost = change.adapter.rank * (height + segment.out.source.columns)
-        if not pieces or cost > room:
-            pieces.append(Piece([], blend, segment, watch))
+        cost = change.rank * (height + segment.out.source.columns)
+        if not groups or cost > room:
+            groups.append([])
             room = FACTOR_ELEMENTS
         room -= cost
-        pieces[-1].changes.append(change)
-    return pieces + [Piece([change], blend, segment, watch) for change in segment.changes if not change.adapter.rank]
+        groups[-1].append(change)
+    groups += [[change] for change in segment.changes if not change.rank]
+    return [Piece(group, blend, segment, watch) for group in groups]
 
 
 class Computer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy
 
 from halves import decode
@@ -13,14 +15,15 @@ def load(tensor: Tensor, shape: tuple[int, ...] | None = None) -> numpy.ndarray:
     return finite(tensor, decode(tensor.read(), tensor.dtype).reshape(tensor.shape if shape is None else shape))
 
 
-WHOLE_NUMBERS = {"I8": "i1", "U8": "u1", "I16": "<i2", "U16": "<u2", "I32": "<i4", "U32": "<u4", "I64": "<i8", "U64": "<u8"}
+WHOLE_NUMBERS = {"I8": "<b", "U8": "<B", "I16": "<h", "U16": "<H", "I32": "<i", "U32": "<I", "I64": "<q", "U64": "<Q"}
+SCALARS = {**WHOLE_NUMBERS, "F16": "<e", "F32": "<f", "F64": "<d"}
 
 
 def number(tensor: Tensor) -> float:
-    """A scalar of any dtype: some trainers store alpha as an integer."""
-    if tensor.dtype in WHOLE_NUMBERS:
-        return float(numpy.frombuffer(tensor.read(), WHOLE_NUMBERS[tensor.dtype])[0])
-    return float(decode(tensor.read(), tensor.dtype)[0])
+    """A scalar of any dtype: some trainers store alpha as an integer. There are a thousand in a LoRA, so no arrays are made for them."""
+    raw = tensor.read()
+    layout = SCALARS.get(tensor.dtype)
+    return float(decode(raw, tensor.dtype)[0] if layout is None else struct.unpack(layout, raw)[0])
 
 
 def load_matrix(tensor: Tensor) -> numpy.ndarray:

@@ -3,6 +3,10 @@ products where torch is there and the work is worth the 1.6 s of its import."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy
@@ -10,7 +14,11 @@ import numpy
 from halves import NUMPY_TYPES, Scratch, decode_into, encode_into
 from safetensors_file import ITEM_BYTES
 
-CHUNK_ELEMENTS = 512 * 1024  # smaller ones pay Python's overhead, larger ones leave the second-level cache
+CHUNK_ELEMENTS = 256 * 1024  # smaller ones pay Python's overhead, larger ones leave the caches
+
+
+EXPONENT = {"F16": 0x7C00, "BF16": 0x7F80}
+"""All ones: infinity or NaN."""
 
 
 class Kernel:
@@ -45,8 +53,6 @@ class Kernel:
 
 
 class TorchKernel(Kernel):
-    chunk_elements = CHUNK_ELEMENTS // 2  # no scratch passes over a chunk, so less of it; and torch alone takes 220 MB
-
     def __init__(self) -> None:
         super().__init__()
         import torch
@@ -67,26 +73,57 @@ class TorchKernel(Kernel):
         if dtype not in self.types:
             return super().encode(values, dtype, raw)
         kind, plain = self.types[dtype]
-        self.torch.from_numpy(raw.view(plain)).view(kind).copy_(self.torch.from_numpy(values))
-        return False
+        bits = raw.view(plain)
+        self.torch.from_numpy(bits).view(kind).copy_(self.torch.from_numpy(values))
+        exponents = self.scratch.get("part", len(bits))
+        numpy.bitwise_and(bits, EXPONENT[dtype], out=exponents)
+        return int(exponents.max(initial=0)) != EXPONENT[dtype]
 
 
 TORCH_PAYS_FROM = 10**9
 """Touched elements from which torch's faster conversions win back its import."""
+TORCH_FITS_BELOW = 56 * 1024 * 1024
+"""Resident bytes up to which torch's own 200 MB stay within the promise of 256: some thirty LoRAs."""
 
 
-def choose_kernel(wanted: str, touched: int) -> type[Kernel]:
-    """`wanted`: auto, numpy or torch."""
+def name_kernel(wanted: str, touched: int) -> str:
+    """numpy or torch, of `wanted`: auto, numpy or torch. Nothing is imported yet."""
     from importlib.util import find_spec
 
-    if wanted == "numpy" or (wanted == "auto" and (touched < TORCH_PAYS_FROM or find_spec("torch") is None)):
+    if wanted != "auto":
+        return wanted
+    return "torch" if touched >= TORCH_PAYS_FROM and resident_bytes() < TORCH_FITS_BELOW and find_spec("torch") else "numpy"
+
+
+def resident_bytes() -> int:
+    """0 where there is no /proc."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def load_kernel(name: str, *, needed: bool) -> type[Kernel]:
+    """May take seconds, to import torch. Where that fails numpy does, unless torch is `needed`."""
+    if name == "numpy":
         return Kernel
     try:
         import torch
 
         torch.set_num_threads(1)
     except Exception:
-        if wanted == "torch":
+        if needed:
             raise
         return Kernel
     return TorchKernel
+
+
+def load_ahead(load: Callable[[], type[Kernel]]) -> None:
+    """Imports torch beside whatever goes on. What fails now fails again where it is needed."""
+
+    def run() -> None:
+        with contextlib.suppress(Exception):
+            load()
+
+    threading.Thread(target=run, daemon=True).start()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
+import sys
+from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,9 +14,10 @@ from factors import WHOLE_NUMBERS, number
 from halves import FLOATS
 from lora_adapters import Adapter, build_adapters
 from lora_names import IGNORED, PEFT_PREFIX, module_path, split_name
-from model import open_tensors
+from peft_settings import peft_alpha, peft_settings
 from refusal import Refusal
 from safetensors_file import Tensor, TensorFile
+from shelf import Shelf
 
 
 @dataclass(slots=True)
@@ -26,50 +29,66 @@ class Module:
     path: str
     leaf: str
     adapter: Adapter
+    stored: int
+    """Where `Lora.adapter` finds it again."""
 
     @property
     def key(self) -> tuple[str, str, str]:
         return key_of(self.part, self.path, self.leaf)
 
 
-@dataclass
+@dataclass(eq=False)
 class Lora:
+    """Of hundreds of LoRAs only this stays in memory: their modules are made when they are looked at, and again when they are computed."""
+
     file: TensorFile
-    modules: list[Module]
+    shelf: Shelf
     unknown: list[str] = field(default_factory=list)
     """Keys that belong to no module of a known type."""
     ignored: int = 0
+    note: str | None = None
+    """What the user should know about it."""
 
     @property
     def path(self) -> str:
         return self.file.path
 
+    def modules(self) -> Iterator[Module]:
+        """Once: the names in the file's header are forgotten on the way."""
+        groups = self.group()
+        settings, self.note = peft_settings(self.file)
+        self.file.tensors, self.file.metadata = {}, {}
+        while groups:
+            name, factors = groups.popitem(last=False)
+            part, path = module_path(name)
+            check_factors(name, factors, self.file)
+            scale = scale_of(name, part, factors, self.file, settings)
+            adapters = build_adapters(name, factors, self.file, scale)
+            if not adapters:
+                self.unknown += [tensor.name for tensor in factors.values()]
+                continue
+            stored = self.shelf.put((name, scale, [(factor, one.name, one.dtype, one.shape, one.start) for factor, one in factors.items()]))
+            for leaf, adapter in adapters:
+                yield Module(name, part, path, leaf, adapter, stored)
 
-def open_lora(path: str) -> Lora:
-    file = open_tensors(path)
-    groups: dict[str, dict[str, Tensor]] = {}
-    lora = Lora(file, [])
-    for name, tensor in file.tensors.items():
-        factor, module = split_name(name)
-        if name.startswith(IGNORED):
-            lora.ignored += 1
-        elif factor is None or (factor == "ia3" and f"{module}.on_input" not in file.tensors):
-            lora.unknown.append(name)
-        elif factor in groups.setdefault(module, {}):
-            raise Refusal(f"{path} names {factor} of {module} twice", code="merge.invalid-input")
-        else:
-            groups[module][factor] = tensor
-    settings = peft_settings(file)
-    for name, factors in groups.items():
-        part, module_file_path = module_path(name)
-        check_factors(name, factors, file)
-        scale = scale_of(name, part, factors, file, settings)
-        adapters = build_adapters(name, factors, file, scale)
-        if not adapters:
-            lora.unknown += [tensor.name for tensor in factors.values()]
-        lora.modules += [Module(name, part, module_file_path, leaf, adapter) for leaf, adapter in adapters]
-    file.tensors = {}  # the modules hold what they need
-    return lora
+    def group(self) -> OrderedDict[str, dict[str, Tensor]]:
+        groups: OrderedDict[str, dict[str, Tensor]] = OrderedDict()
+        for name, tensor in self.file.tensors.items():
+            factor, module = split_name(name)
+            if name.startswith(IGNORED):
+                self.ignored += 1
+            elif factor is None or (factor == "ia3" and f"{module}.on_input" not in self.file.tensors):
+                self.unknown.append(name)
+            elif factor in groups.setdefault(module, {}):
+                raise Refusal(f"{self.path} names {factor} of {module} twice", code="merge.invalid-input")
+            else:
+                groups[module][factor] = tensor
+        return groups
+
+    def adapter(self, stored: int, leaf: str) -> Adapter:
+        name, scale, rows = self.shelf.get(stored)
+        factors = {factor: Tensor(self.file, full, sys.intern(dtype), shape, start) for factor, full, dtype, shape, start in rows}
+        return next(adapter for one, adapter in build_adapters(name, factors, self.file, scale) if one == leaf)
 
 
 def check_factors(name: str, factors: dict[str, Tensor], file: TensorFile) -> None:
@@ -109,26 +128,3 @@ def rank_of(factors: dict[str, Tensor]) -> int:
         if factor in factors:
             return factors[factor].rows
     return 1
-
-
-def peft_settings(file: TensorFile) -> dict[str, Any]:
-    """What diffusers keeps beside the tensors; without it, a LoRA whose alpha differs from its rank is off by a factor."""
-    text = file.metadata.get("lora_adapter_metadata")
-    if text is None:
-        return {}
-    try:
-        settings = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise Refusal(f"{file.path} has wrong metadata: lora_adapter_metadata is not JSON", code="merge.invalid-input") from error
-    if not isinstance(settings, dict):
-        raise Refusal(f"{file.path} has wrong metadata: lora_adapter_metadata is not an object", code="merge.invalid-input")
-    return settings
-
-
-def peft_alpha(name: str, prefix: str, rank: int, settings: dict[str, Any]) -> float:
-    pattern = settings.get(f"{prefix}.alpha_pattern")
-    for key, value in pattern.items() if isinstance(pattern, dict) else ():
-        if (name == key or name.endswith(f".{key}")) and isinstance(value, int | float):
-            return float(value)
-    value = settings.get(f"{prefix}.lora_alpha")
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else float(rank)

@@ -46,10 +46,11 @@ def split_name(name: str) -> tuple[str | None, str]:
 
 
 def module_path(name: str) -> tuple[str, str]:
-    """(part, path with its dots). A name without a known beginning is taken as a path of the UNet or transformer."""
+    """(part, path with its dots). A name without a known beginning is taken as a path of the UNet, transformer or first text encoder."""
     name = name.removeprefix("base_model.model.")
     prefix = next((one for one in PARTS if name.startswith(one)), None)
-    part, path = ("unet", name) if prefix is None else (PARTS[prefix], name.removeprefix(prefix))
+    bare = "te1" if name.startswith(("text_model.", "encoder.layers.")) else "unet"  # PEFT alone saves an adapter without its model's name
+    part, path = (bare, name) if prefix is None else (PARTS[prefix], name.removeprefix(prefix))
     # Old diffusers: the attention processor's own layers, `…attn1.processor.to_q` for `…attn1.to_q`.
     path = re.sub(r"\.processor\.(to_[qkv]|to_out|add_[qkv]_proj|to_add_out)$", r".\1", path)
     path = re.sub(r"\.(attn\d?)\.to_out$", r".\1.to_out.0", path)

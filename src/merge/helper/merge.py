@@ -1,5 +1,5 @@
-"""Fuses LoRAs into a checkpoint, tensor by tensor. Called by `fettle merge` with one argument, the request as JSON (request.py), or "-" to
-read it from stdin. stdout is one JSON value a line: {"type": "plan" | "progress" | "done" | "error", …}; exit code 0, or 1 after
+"""Fuses LoRAs into a checkpoint, tensor by tensor. Called by `fettle merge` with one argument: the request as JSON (request.py), "-" to
+read it from stdin, or a file that holds it. stdout is one JSON value a line: {"type": "plan" | "progress" | "done" | "error", …}; exit code 0, or 1 after
 an "error". Needs numpy only; torch is used where it is there and pays."""
 
 from __future__ import annotations
@@ -7,6 +7,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import resource
 import signal
 import sys
 import threading
@@ -35,8 +36,23 @@ def keep_one_heap() -> None:
     mallopt(-1, 16 * 1024 * 1024)  # M_TRIM_THRESHOLD
 
 
+def allow_many_files() -> None:
+    """Each LoRA is an open file, and the usual limit is 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def request_text(argument: str) -> str:
+    if argument.startswith("{"):
+        return argument
+    with open(0 if argument == "-" else argument, encoding="utf-8") as file:
+        return file.read()
+
+
 def main() -> int:
     keep_one_heap()
+    allow_many_files()
     try:
         import numpy  # noqa: F401
     except ImportError:
@@ -52,7 +68,7 @@ def main() -> int:
         from request import parse_request
         from session import run
 
-        request = parse_request(json.loads(sys.stdin.read() if sys.argv[1] == "-" else sys.argv[1]))
+        request = parse_request(json.loads(request_text(sys.argv[1])))
         out = request.out
         run(request, say, stop)
     except Refusal as refusal:

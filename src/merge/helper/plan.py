@@ -9,10 +9,11 @@ from aliases import Names, Place, list_names
 from halves import FLOATS
 from lora_adapters import Adapter
 from lora_file import Lora, Module
-from model import Model
+from model import Model, open_tensors
 from refusal import Refusal
 from request import LoraRequest
 from safetensors_file import Tensor
+from shelf import Shelf
 
 OTHER_KIND = "It was made for another kind of model."
 
@@ -21,17 +22,19 @@ OTHER_KIND = "It was made for another kind of model."
 class Change:
     """One adapter's part of a tensor."""
 
-    lora: int
-    name: str
-    adapter: Adapter
+    lora: Lora
+    stored: int
+    leaf: str
     place: Place
     places: tuple[Place, ...]
     """All of the module's places; `place` is one of them."""
-    strength: float
+    scale: float
+    """Of the adapter, times the strength."""
+    rank: int
+    """Of a product; 0 for the rest."""
 
-    @property
-    def scale(self) -> float:
-        return self.adapter.scale * self.strength
+    def adapter(self) -> Adapter:
+        return self.lora.adapter(self.stored, self.leaf)
 
 
 @dataclass
@@ -45,49 +48,63 @@ class Coverage:
     skipped: list[str] = field(default_factory=list)
     idle: int = 0
     """Matched modules whose strength or alpha is 0."""
+    note: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
             "lora": self.path, "matched": self.matched, "types": self.types, "unmatched": len(self.unmatched),
             "firstUnmatched": self.unmatched[:5], "skipped": self.skipped, "idle": self.idle,
+            **({"note": self.note} if self.note else {}),
         }  # fmt: skip
 
 
 Changes = dict[Tensor, list[Change]]
 
 
-def plan_changes(model: Model, loras: list[tuple[Lora, LoraRequest]], *, allow_unmatched: bool) -> tuple[Changes, list[Coverage]]:
+def plan_changes(model: Model, wishes: list[LoraRequest], *, allow_unmatched: bool) -> tuple[Changes, list[Lora], list[Coverage]]:
+    """Opens each LoRA in turn, so that only one's names are in memory."""
     names = list_names(model)
-    changes: Changes = {}
-    coverages: list[Coverage] = []
     stems = {id(tensor): stem_of(name) for name, tensor in model.tensors.items()}
-    for number, (lora, wish) in enumerate(loras):
-        coverage = Coverage(lora.path, unmatched=list(lora.unknown))
-        coverages.append(coverage)
-        taken: dict[tuple[Tensor, int, int], str] = {}
-        for module in lora.modules:
-            places = find_places(module, names)
-            if places is None:
-                coverage.unmatched.append(module.name if module.leaf == "weight" else f"{module.name} ({module.leaf})")
-                continue
-            if not fits(lora, module, places, coverage):
-                continue
-            coverage.matched[module.part] = coverage.matched.get(module.part, 0) + 1
-            coverage.types[module.adapter.type] = coverage.types.get(module.adapter.type, 0) + 1
-            strength = wish.strength(module.part, stems[id(places[0].tensor)])
-            if strength == 0 or module.adapter.scale == 0:
-                coverage.idle += 1
-                continue
-            for place in places:
-                key = (place.tensor, place.first, place.last)
-                if key in taken:
-                    reason = f"{lora.path} changes {place.tensor.name} twice, as {taken[key]} and as {module.name}"
-                    raise Refusal(reason, code="merge.invalid-input")
-                taken[key] = module.name
-                changes.setdefault(place.tensor, []).append(Change(number, module.name, module.adapter, place, places, strength))
-        lora.modules = []
-    refuse_gaps(model, loras, coverages, allow_unmatched=allow_unmatched)
-    return changes, coverages
+    changes: Changes = {}
+    shelf = Shelf()
+    loras: list[Lora] = []
+    coverages: list[Coverage] = []
+    for wish in wishes:
+        loras.append(Lora(open_tensors(wish.path), shelf))
+        coverages.append(plan_lora(loras[-1], wish, names, stems, changes))
+    refuse_gaps(model, wishes, coverages, allow_unmatched=allow_unmatched)
+    return changes, loras, coverages
+
+
+def plan_lora(lora: Lora, wish: LoraRequest, names: Names, stems: dict[int, str], changes: Changes) -> Coverage:
+    coverage = Coverage(lora.path)
+    taken: dict[tuple[Tensor, int, int], str] = {}
+    strengths: dict[float, float] = {}  # one object for equal numbers: there may be very many changes
+    for module in lora.modules():
+        places = find_places(module, names)
+        if places is None:
+            coverage.unmatched.append(module.name if module.leaf == "weight" else f"{module.name} ({module.leaf})")
+            continue
+        if not fits(lora, module, places, coverage):
+            continue
+        coverage.matched[module.part] = coverage.matched.get(module.part, 0) + 1
+        coverage.types[module.adapter.type] = coverage.types.get(module.adapter.type, 0) + 1
+        scale = wish.strength(module.part, stems[id(places[0].tensor)]) * module.adapter.scale
+        if scale == 0:
+            coverage.idle += 1
+            continue
+        scale = strengths.setdefault(scale, scale)
+        for place in places:
+            key = (place.tensor, place.first, place.last)
+            if key in taken:
+                reason = f"{lora.path} changes {place.tensor.name} twice, as {taken[key]} and as {module.name}"
+                raise Refusal(reason, code="merge.invalid-input")
+            taken[key] = module.name
+            change = Change(lora, module.stored, module.leaf, place, places, scale, module.adapter.rank)
+            changes.setdefault(place.tensor, []).append(change)
+    coverage.unmatched[:0] = lora.unknown
+    coverage.note = lora.note
+    return coverage
 
 
 def stem_of(name: str) -> str:
@@ -126,9 +143,9 @@ def fits(lora: Lora, module: Module, places: tuple[Place, ...], coverage: Covera
     raise Refusal(reason, hint=OTHER_KIND, code="merge.no-match")
 
 
-def refuse_gaps(model: Model, loras: list[tuple[Lora, LoraRequest]], coverages: list[Coverage], *, allow_unmatched: bool) -> None:
+def refuse_gaps(model: Model, wishes: list[LoraRequest], coverages: list[Coverage], *, allow_unmatched: bool) -> None:
     table = {"coverage": [one.to_json() for one in coverages]}
-    for (_, wish), one in zip(loras, coverages, strict=True):
+    for wish, one in zip(wishes, coverages, strict=True):
         count = sum(one.matched.values())
         if count == 0:
             raise Refusal(f"{one.path} matches nothing in {model.path} ({model.kind})", hint=OTHER_KIND, details=table, code="merge.no-match")

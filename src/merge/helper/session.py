@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from beside import take_along
@@ -15,9 +16,9 @@ from directory import Directory, plan_directory
 from done import MANIFEST, is_done, manifest
 from estimate import estimate_ms
 from identity import identify_files, metadata_of, recipe_of
-from kernel import choose_kernel
-from lora_file import open_lora
-from model import Model, open_model
+from kernel import load_ahead, load_kernel, name_kernel
+from lora_file import Lora
+from model import Model, open_model, open_tensors, weight_files
 from output import Target
 from plan import Changes, Coverage, plan_changes
 from progress import Progress
@@ -39,46 +40,42 @@ def run(request: Request, say: Say, stop: threading.Event) -> None:
     terms = [(open_model(one.path, variant=request.variant), one.weight) for one in request.terms]
     if request.base_weight != 1 and not terms:
         raise Refusal("a base weight without other checkpoints would only scale the model", code="merge.invalid-recipe")
-    loras = [(open_lora(one.path), one) for one in request.loras]
     blend = Blend(base, request.base_weight, terms)
-    changes, coverages = plan_changes(base, loras, allow_unmatched=request.allow_unmatched)
+    changes, loras, coverages = plan_changes(base, request.loras, allow_unmatched=request.allow_unmatched)
     directory = shape_output(base, request)
     swap_vae(base, request, directory.files)
-    lora_files = {one.path: [lora.file] for (lora, _), one in zip(loras, request.loras, strict=True)}
-    term_files = {one.path: model.files for (model, _), one in zip(terms, request.terms, strict=True)}
-    beside = {base.beside.path: base.beside.files} if base.beside else {}
-    opened = {request.base: base.files, **term_files, **lora_files, **beside}
     jobs = plan_jobs(directory.files, changes, blend)
     table = [one.to_json() for one in coverages]
-    touched = sum(segment.size for job in jobs for segment in job.segments)
+    segments = [segment for job in jobs for segment in job.segments]
     total = sum(job.file.data_bytes for job in jobs)
-    elements = sum((one.last - one.first) * one.out.source.columns for job in jobs for one in job.segments)
-    kernel = choose_kernel(request.kernel, elements)
+    kernel = name_kernel(request.kernel, sum((one.last - one.first) * one.out.source.columns for one in segments))
+    load = partial(load_kernel, kernel, needed=request.kernel == "torch")
     say(
-        type="plan", kind=base.kind, tensors=sum(job.file.count for job in jobs), changed=len({id(one.out) for job in jobs for one in job.segments}),
-        sizeBytes=total, touchedBytes=touched, kernel="torch" if "Torch" in kernel.__name__ else "numpy", leftOut=directory.left_out,
+        type="plan", kind=base.kind, tensors=sum(job.file.count for job in jobs), changed=len({id(one.out) for one in segments}),
+        sizeBytes=total, touchedBytes=sum(one.size for one in segments), kernel=kernel, leftOut=directory.left_out,
         alone=blend.alone, coverage=table, files=[job.file.path for job in jobs],
-        **({"estimateMs": estimate_ms(jobs, kernel, request.threads)} if request.dry_run else {}),
+        **({"estimateMs": estimate_ms(jobs, load(), request.threads)} if request.dry_run else {}),
     )  # fmt: skip
     if request.dry_run:
         return
 
-    inputs: dict[str, dict[str, Any]] = {}
-    identifying = Identifying(request, opened, inputs, stop)
+    models = [base, *([base.beside] if base.beside else []), *(model for model, _ in terms)]
+    identifying = Identifying(request, {**{one.path: one.files for one in models}, **{one.path: [one.file] for one in loras}}, stop)
     if os.path.lexists(request.out) and not request.force:
-        identifying.join()
-        recipe = recipe_of(request, inputs)
-        if is_done(request.out, recipe, request.recipe, folder=request.format == "diffusers"):
+        inputs = identifying.inputs()
+        if is_done(request.out, recipe_of(request, inputs), request.recipe, folder=request.format == "diffusers"):
             say(type="done", out=request.out, upToDate=True, sizeBytes=total, afterMs=elapsed(began), inputs=inputs, sha256=known_hashes(inputs))
             return
+    if kernel == "torch":
+        load_ahead(load)
     target = Target(request.out, folder=request.format == "diffusers", size=total)
     try:
-        identifying.join()  # some tenths of a second beside the opening; the header needs it
+        inputs = identifying.inputs()  # some tenths of a second beside the opening; the header needs it
         recipe = recipe_of(request, inputs)
         create(target, jobs, directory, base, request, recipe)
-        watch = fill(jobs, blend, kernel, threads=request.threads, on_bytes=Progress(total, say), stop=stop)
+        watch = fill(jobs, blend, load, threads=request.threads, on_bytes=Progress(total, say), stop=stop)
         refuse_stopped(stop)
-        refuse_idle(watch, coverages, request, table)
+        refuse_idle(watch, loras, coverages, table)
         verified = {"verified": verify(jobs, blend, stop).to_json()} if request.verify else {}
         refuse_stopped(stop)
         target.commit(sync=request.sync)
@@ -100,10 +97,10 @@ def refuse_stopped(stop: threading.Event) -> None:
         raise Refusal("it was interrupted", code="merge.interrupted")
 
 
-def refuse_idle(watch: Watch, coverages: list[Coverage], request: Request, table: list[dict[str, Any]]) -> None:
+def refuse_idle(watch: Watch, loras: list[Lora], coverages: list[Coverage], table: list[dict[str, Any]]) -> None:
     """A LoRA whose weights are all 0 was never trained, or its file is not what it seems."""
-    for number, one in enumerate(coverages):
-        if number not in watch.active and one.idle < sum(one.matched.values()):
+    for lora, one in zip(loras, coverages, strict=True):
+        if lora not in watch.active and one.idle < sum(one.matched.values()):
             raise Refusal(f"{one.path} changes nothing: all its weights are 0", details={"coverage": table}, code="merge.no-match")
     if watch.active and not watch.changed:
         raise Refusal("the LoRAs change nothing: what they add is below the precision of the output", details={"coverage": table}, code="merge.no-match")
@@ -141,31 +138,32 @@ def plan_jobs(files: list[OutFile], changes: Changes, blend: Blend) -> list[Job]
 class Identifying(threading.Thread):
     """Hashes the inputs beside the other work."""
 
-    def __init__(self, request: Request, opened: dict[str, list[TensorFile]], inputs: dict[str, dict[str, Any]], stop: threading.Event) -> None:
+    def __init__(self, request: Request, opened: dict[str, list[TensorFile]], stop: threading.Event) -> None:
         super().__init__(daemon=True)
-        self.request, self.opened, self.inputs, self.stop = request, opened, inputs, stop
+        self.request, self.opened, self.stop = request, opened, stop
+        self.found: dict[str, dict[str, Any]] = {}
         self.failure: BaseException | None = None
         self.start()
 
     def run(self) -> None:
         try:
             for path in self.request.inputs:
-                if path not in self.inputs:
+                if path not in self.found:
                     files = self.opened.get(path) or open_model_files(path)
-                    self.inputs[path] = identify_files(path, files, self.request.sha256.get(path), whole=self.request.hash_inputs, stop=self.stop)
+                    self.found[path] = identify_files(path, files, self.request.sha256.get(path), whole=self.request.hash_inputs, stop=self.stop)
         except BaseException as error:
             self.failure = error
 
-    def join(self, timeout: float | None = None) -> None:
-        super().join(timeout)
+    def inputs(self) -> dict[str, dict[str, Any]]:
+        """By path, when all are known."""
+        self.join()
         if self.failure:
             raise self.failure
+        return self.found
 
 
 def open_model_files(path: str) -> list[TensorFile]:
     """Of a VAE, which is no whole model."""
-    from model import open_tensors, weight_files
-
     if not os.path.isdir(path):
         return [open_tensors(path)]
     folder = os.path.join(path, "vae") if os.path.isdir(os.path.join(path, "vae")) else path

@@ -83,7 +83,7 @@ def check_rows(job: Job, segment: Segment, seed: int, blend: Blend, findings: Fi
         if place.transposed:
             return
         read = blend.reader(change.places)
-        rows = change.adapter.prepare(read)
+        rows = change.adapter().prepare(read)
         at = row - place.first + place.module_first
         if isinstance(rows, Product):
             delta = rows.up[at : at + 1].astype(numpy.float64) @ rows.down.astype(numpy.float64)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import queue
+import contextlib
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from blend import Blend
 from compute import Computer, Segment, Watch, Write
 from kernel import Kernel
 from output import copy_range, write_all
-from safetensors_file import TensorFile
+from safetensors_file import ITEM_BYTES, TensorFile
 from shape import OutFile
 
 
@@ -70,29 +71,64 @@ class WriteTo(Write):
         return self.stop.is_set()
 
 
-def fill(jobs: list[Job], blend: Blend, kernel: type[Kernel], *, threads: int, on_bytes: Callable[[int], None], stop: threading.Event) -> Watch:
-    """The first failure of any thread is raised here."""
-    work: queue.SimpleQueue[tuple[Job, Segment]] = queue.SimpleQueue()
-    for job in jobs:
-        for segment in job.segments:
-            work.put((job, segment))
+READ_AHEAD_BYTES = 64 * 1024 * 1024
+
+
+class Queue:
+    """Segments in file order. What the next ones will read is asked of the disk ahead, so that a base that is not cached is read while others
+    are computed."""
+
+    def __init__(self, jobs: list[Job]) -> None:
+        self.items = [(job, segment) for job in jobs for segment in job.segments]
+        self.lock = threading.Lock()
+        self.next = self.asked = self.ahead = 0
+
+    def take(self) -> tuple[Job, Segment] | None:
+        with self.lock:
+            if self.next == len(self.items):
+                return None
+            while self.asked < len(self.items) and self.ahead < READ_AHEAD_BYTES:
+                self.ahead += self.ask(self.items[self.asked][1])
+                self.asked += 1
+            job, segment = self.items[self.next]
+            self.next += 1
+            self.ahead -= read_bytes(segment)
+            return job, segment
+
+    def ask(self, segment: Segment) -> int:
+        source, size = segment.out.source, read_bytes(segment)
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(source.file.descriptor, source.start + segment.first * row_bytes(segment), size, os.POSIX_FADV_WILLNEED)
+        return size
+
+
+def row_bytes(segment: Segment) -> int:
+    return segment.out.source.columns * ITEM_BYTES[segment.out.source.dtype]
+
+
+def read_bytes(segment: Segment) -> int:
+    return (segment.last - segment.first) * row_bytes(segment)
+
+
+def fill(
+    jobs: list[Job], blend: Blend, load: Callable[[], type[Kernel]], *, threads: int, on_bytes: Callable[[int], None], stop: threading.Event
+) -> Watch:
+    """The first failure of any thread is raised here. `load` may take its time: the copying goes on beside it."""
+    queue = Queue(jobs)
     failures: list[BaseException] = []
     watch = Watch()
 
     def run() -> None:
-        computer = Computer(kernel(), blend, watch)
-        while not stop.is_set() and not failures:
-            try:
-                job, segment = work.get_nowait()
-            except queue.Empty:
-                return
-            try:
+        try:
+            computer = Computer(load()(), blend, watch)
+            while not stop.is_set() and not failures and (item := queue.take()) is not None:
+                job, segment = item
                 computer.run(segment, WriteTo(job, stop))
                 on_bytes(segment.size)
-            except BaseException as error:
-                failures.append(error)
+        except BaseException as error:
+            failures.append(error)
 
-    workers = [threading.Thread(target=run, daemon=True) for _ in range(threads)]
+    workers = [threading.Thread(target=run, daemon=True) for _ in range(threads if queue.items else 0)]
     for worker in workers:
         worker.start()
     for job in jobs:
