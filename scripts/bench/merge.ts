@@ -55,7 +55,7 @@ export function benchMerge(options: MergeBenchOptions): number {
     let failed = 0;
     for (let round = 0; round < rounds; round++) {
       for (const side of sides) {
-        const sample = measure(side, folder, python);
+        const sample = measure(side, folder, options);
         for (const out of ["out", "out.safetensors"]) rmSync(join(folder, out), { recursive: true, force: true });
         if (sample.code !== 0) {
           failed++;
@@ -104,8 +104,8 @@ function bringMecha(python: string): string | undefined {
   return stdout.trim().split("=")[1];
 }
 
-function measure({ argv, cold, pythonPath }: Side, folder: string, python: string): Sample {
-  const script = [join(here, "merge_measure.py"), ...(cold ? ["--cold", join(folder, "base.safetensors"), "--"] : []), ...argv];
+function measure({ argv, cold, pythonPath }: Side, folder: string, { python, tiny }: MergeBenchOptions): Sample {
+  const script = [join(here, "merge_measure.py"), ...(tiny ? [] : ["--warm"]), cold ? "--cold" : "--cached", join(folder, "base.safetensors"), "--", ...argv];
   const env = { ...process.env, PYTHONWARNINGS: "ignore", HF_HUB_DISABLE_PROGRESS_BARS: "1", ...(pythonPath !== undefined && { PYTHONPATH: pythonPath }) };
   const text = execFileSync(python, script, { encoding: "utf8", env, stdio: ["ignore", "pipe", "ignore"], maxBuffer: 1e8 });
   return JSON.parse(text) as Sample;

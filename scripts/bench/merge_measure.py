@@ -1,24 +1,44 @@
 """Runs a command and prints {"wallS", "cpuS", "peakMiB", "code", "last"} as JSON: the child's own time and peak memory, and the last line of its
-stdout. --cold FILE… -- COMMAND takes the files out of the page cache first."""
+stdout. Usage: merge_measure.py [--warm] [--cached FILE… | --cold FILE…] -- COMMAND…. The files are then in the page cache, or out of it; --warm touches
+all free memory first: a virtual machine may have given it back to its host, and then its first touch costs more than the copy that is measured."""
 
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import subprocess
 import sys
 import time
 
-args = sys.argv[1:]
-if args[:1] == ["--cold"]:
-    end = args.index("--")
-    for path in args[1:end]:
-        descriptor = os.open(path, os.O_RDONLY)
+
+def bring(path: str, *, cached: bool) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    if cached:
+        while os.read(descriptor, 16 * 1024 * 1024):
+            pass
+    else:
         os.fsync(descriptor)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.close(descriptor)
-    args = args[end + 1 :]
+    os.close(descriptor)
+
+
+def touch_free_memory() -> None:
+    with open("/proc/meminfo", encoding="ascii") as file:
+        free = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemFree:"))
+    size = free - 512 * 1024 * 1024  # what is not free would be taken from the page cache
+    if size > 0:
+        mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE).close()
+
+
+end = sys.argv.index("--")
+flags, args = sys.argv[1:end], sys.argv[end + 1 :]
+for path in flags:
+    if not path.startswith("--"):
+        bring(path, cached="--cached" in flags)
 os.sync()  # the last side's dirty pages are not this one's
+if "--warm" in flags:
+    touch_free_memory()
 began = time.monotonic()
 child = subprocess.Popen(args, stdout=subprocess.PIPE)
 assert child.stdout is not None
