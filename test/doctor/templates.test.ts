@@ -99,7 +99,11 @@ test("a recipe that is not there or has mistakes is named with its place, and no
     ["templates.recipe:pictures critical", "defaultTemplate is anime, ./templates.json has photo", "Set engines.pictures.defaultTemplate to one of them."],
   ]);
   const gone = await place.ask("templates", { keys: { templates: "gone.json" } });
-  assert.match(gone[0]?.join(" ") ?? "", /^templates\.recipe:pictures critical \.\/gone\.json: Cannot read recipe gone\.json: no such file or folder\. \S/);
+  assert.deepEqual(gone[0], [
+    "templates.recipe:pictures critical",
+    "./gone.json: Cannot read recipe gone.json: no such file or folder.",
+    "Put the recipe there, or set engines.pictures.templates.",
+  ]);
   assert.deepEqual(
     gone.slice(1).map(([, message]) => message),
     Array(4).fill("skipped: blocked by templates.recipe"),

@@ -65,7 +65,8 @@ async function recipe({ cwd }: Patient, { name, engine, file, modelsDir }: Templ
     const { line, column } = error.where ?? {};
     const place = [file, line, column].filter((part) => part !== undefined).join(":");
     const more = error.others.length > 0 ? ` ${error.others.length} more: \`fettle merge ${file} --dry-run\` lists them.` : "";
-    return critical(`${place}: ${error.message}${more}`, error.hint, { code: error.code });
+    const fix = line === undefined ? `Put the recipe there, or set engines.${name}.templates.` : error.hint;
+    return critical(`${place}: ${error.message}${more}`, fix, { code: error.code });
   }
 }
 
