@@ -47,9 +47,15 @@ function settingsOf({ engineEnv, valid }: Patient, { engine, modelsDir }: Templa
   return readModelSettings(engineEnv(engine), { stateDir: valid.stateDir, cacheDir: join(modelsDir, ".fettle") });
 }
 
+/** Four checks want the same look. */
+const known = new WeakMap<DiffusersEngineConfig, Promise<TemplateLook[]>>();
+
 async function looksOf(patient: Patient, one: TemplateEngine): Promise<TemplateLook[]> {
   const { file, modelsDir, mergedDirs, engine } = one;
-  return await lookAtTemplates({ file, cwd: patient.cwd, modelsDir, mergedDirs, vae: usualVaeOf(engine.vae), models: settingsOf(patient, one) });
+  const look = async () => lookAtTemplates({ file, cwd: patient.cwd, modelsDir, mergedDirs, vae: usualVaeOf(engine.vae), models: settingsOf(patient, one) });
+  const looks = known.get(engine) ?? look();
+  known.set(engine, looks);
+  return await looks;
 }
 
 async function recipe({ cwd }: Patient, { name, engine, file, modelsDir }: TemplateEngine): Promise<Finding> {
