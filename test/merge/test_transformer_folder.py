@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import struct
+import sys
 import tempfile
 import unittest
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +17,19 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 import torch
-from helper_run import merge, refusal, run_helper
+from helper_run import HELPER, merge, refusal, run_helper
 from safetensors.torch import load_file, save_file
 
 pytest.importorskip("diffusers", reason="diffusers is not installed")
 
 from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
 from transformer_files import Tensors, answer, by_diffusers, flux_file, random, reference, sd3_file
+
+sys.path.append(str(HELPER))
+from beside import shapes_of, small_files
+from model import open_model
+from request import parse_request
+from transformer_folder import convert_transformer_file
 
 CLASSES: dict[str, Any] = {"Flux": FluxTransformer2DModel, "SD3": SD3Transformer2DModel}
 FILES = {
@@ -45,6 +55,20 @@ def lora_for(tensors: Tensors, prefix: str, *, dots: bool) -> Tensors:
             down, up = ("lora_A.weight", "lora_B.weight") if dots else ("lora_down.weight", "lora_up.weight")
             out |= {f"{key}.{down}": random(RANK, *value.shape[1:]), f"{key}.{up}": random(value.shape[0], RANK, *(1 for _ in value.shape[2:]))}
     return out
+
+
+def planned(shapes: dict[str, tuple[int, ...]], path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, Any]]:
+    """What a directory's transformer would hold, and its config, of a file that has a header and no bytes on the disk."""
+    sizes = [2 * math.prod(shape) for shape in shapes.values()]
+    ends = list(accumulate(sizes))
+    entries = zip(shapes.items(), sizes, ends, strict=True)
+    text = json.dumps({name: {"dtype": "F16", "shape": shape, "data_offsets": [end - size, end]} for (name, shape), size, end in entries}).encode()
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(8 + len(text) + ends[-1])
+    components, _ = convert_transformer_file(open_model(str(path)), parse_request({"base": str(path), "out": str(path.parent / "out"), "format": "diffusers"}))
+    made = small_files(open_model(str(path)), components)
+    return shapes_of(components["transformer"]), json.loads(made.texts["transformer/config.json"])
 
 
 class Folder(unittest.TestCase):
@@ -152,6 +176,31 @@ class Folder(unittest.TestCase):
         self.assertEqual({key for key, value in index.items() if value == [None, None]}, absent)
         self.assertEqual({one.split(":")[0] for one in lines[0]["leftOut"]}, absent)
         self.assertEqual({one.name for one in self.out.iterdir() if one.is_dir()}, {"transformer", "scheduler"})
+
+    def test_published_sizes(self) -> None:
+        """Whole headers over empty files: names, shapes and configs must be those that diffusers' models of these sizes have."""
+        flux = {"guidance_embeds": True}
+        common = {"joint": 4096, "pooled": 2048}
+        medium = {"num_layers": 24, "num_attention_heads": 24, "caption_projection_dim": 1536}
+        large = {"num_layers": 38, "num_attention_heads": 38, "caption_projection_dim": 2432, "qk_norm": "rms_norm", "pos_embed_max_size": 192}
+        newer = {**medium, "qk_norm": "rms_norm", "pos_embed_max_size": 384, "dual_attention_layers": tuple(range(13))}
+        with torch.device("meta"):
+            # Published Flux has 19 double blocks and 38 single ones.
+            made = flux_file(blocks=38, joint=4096, pooled=768, width=3072)
+            dev = {key: value for key, value in made.items() if not (key.startswith("double_blocks.") and int(key.split(".")[1]) >= 19)}
+            models = {
+                "dev": ("Flux", dev, flux),
+                "sd3-medium": ("SD3", sd3_file(blocks=24, width=1536, positions=192, **common), {**medium, "pos_embed_max_size": 192}),
+                "sd3.5-large": ("SD3", sd3_file(blocks=38, width=2432, positions=192, norms=True, **common), large),
+                "sd3.5-medium": ("SD3", sd3_file(blocks=24, width=1536, positions=384, norms=True, dual=tuple(range(13)), **common), newer),
+            }
+            for name, (kind, tensors, settings) in models.items():
+                with self.subTest(name):
+                    theirs = CLASSES[kind](**settings)
+                    shapes, config = planned({key: tuple(value.shape) for key, value in tensors.items()}, self.folder / "empty.safetensors")
+                    self.assertEqual(shapes, {key: tuple(value.shape) for key, value in theirs.state_dict().items()})
+                    wanted = {key: value for key, value in theirs.config.items() if not key.startswith("_")}
+                    self.assertEqual({key: tuple(config[key]) if isinstance(config[key], list) else config[key] for key in wanted}, wanted)
 
     def test_refusals(self) -> None:
         request = {"out": str(self.out), "format": "diffusers"}

@@ -22,11 +22,11 @@ def modules(shapes: dict[str, tuple[int, ...]]) -> Tensors:
     return {f"{name}.weight": random(*shape) for name, shape in shapes.items()} | {f"{name}.bias": random(shape[0]) for name, shape in shapes.items()}
 
 
-def flux_file(*, guidance: bool = True, blocks: int = 2, joint: int = JOINT, pooled: int = POOLED) -> Tensors:
-    h = FLUX_WIDTH
+def flux_file(*, guidance: bool = True, blocks: int = 2, joint: int = JOINT, pooled: int = POOLED, width: int = FLUX_WIDTH) -> Tensors:
+    h = width
     shapes: dict[str, tuple[int, ...]] = {"img_in": (h, 64), "txt_in": (h, joint), "final_layer.linear": (64, h), "final_layer.adaLN_modulation.1": (2 * h, h)}
-    for name, width in {"time_in": 256, "vector_in": pooled, **({"guidance_in": 256} if guidance else {})}.items():
-        shapes |= {f"{name}.in_layer": (h, width), f"{name}.out_layer": (h, h)}
+    for name, columns in {"time_in": 256, "vector_in": pooled, **({"guidance_in": 256} if guidance else {})}.items():
+        shapes |= {f"{name}.in_layer": (h, columns), f"{name}.out_layer": (h, h)}
     scales: Tensors = {}
     for number in range(blocks):
         for side in ("img", "txt"):
@@ -40,8 +40,10 @@ def flux_file(*, guidance: bool = True, blocks: int = 2, joint: int = JOINT, poo
     return {**modules(shapes), **scales}
 
 
-def sd3_file(*, norms: bool = False, dual: tuple[int, ...] = (), blocks: int = 3, joint: int = JOINT, pooled: int = POOLED) -> Tensors:
-    h = SD3_WIDTH
+def sd3_file(
+    *, norms: bool = False, dual: tuple[int, ...] = (), blocks: int = 3, joint: int = JOINT, pooled: int = POOLED, width: int = SD3_WIDTH, positions: int = 24
+) -> Tensors:
+    h = width
     shapes: dict[str, tuple[int, ...]] = {"x_embedder.proj": (h, 16, 2, 2), "t_embedder.mlp.0": (h, 256), "t_embedder.mlp.2": (h, h)}
     shapes |= {"y_embedder.mlp.0": (h, pooled), "y_embedder.mlp.2": (h, h), "context_embedder": (h, joint)}
     shapes |= {"final_layer.linear": (64, h), "final_layer.adaLN_modulation.1": (2 * h, h)}
@@ -58,7 +60,7 @@ def sd3_file(*, norms: bool = False, dual: tuple[int, ...] = (), blocks: int = 3
             for attention in ("attn", "attn2") if norms else ():
                 if attention == "attn" or twice:
                     scales |= {f"{block}.{attention}.ln_{one}.weight": 1 + random(64) for one in "qk"}
-    return {**modules(shapes), **scales, "pos_embed": random(1, 24 * 24, h)}
+    return {**modules(shapes), **scales, "pos_embed": random(1, positions**2, h)}
 
 
 def by_diffusers(kind: str, single: Tensors) -> Tensors:
