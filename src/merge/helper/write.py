@@ -80,26 +80,37 @@ class Queue:
 
     def __init__(self, jobs: list[Job]) -> None:
         self.items = [(job, segment) for job in jobs for segment in job.segments]
-        self.lock = threading.Lock()
-        self.next = self.asked = self.ahead = 0
+        self.changed = threading.Condition()
+        self.next = self.ahead = 0
+        self.closed = False
 
     def take(self) -> tuple[Job, Segment] | None:
-        with self.lock:
+        with self.changed:
             if self.next == len(self.items):
                 return None
-            while self.asked < len(self.items) and self.ahead < READ_AHEAD_BYTES:
-                self.ahead += self.ask(self.items[self.asked][1])
-                self.asked += 1
             job, segment = self.items[self.next]
             self.next += 1
             self.ahead -= read_bytes(segment)
+            self.changed.notify()
             return job, segment
 
-    def ask(self, segment: Segment) -> int:
-        source, size = segment.out.source, read_bytes(segment)
-        with contextlib.suppress(OSError):
-            os.posix_fadvise(source.file.descriptor, source.start + segment.first * row_bytes(segment), size, os.POSIX_FADV_WILLNEED)
-        return size
+    def read_ahead(self) -> None:
+        """A thread's own loop, until `close`."""
+        for _, segment in self.items:
+            size = read_bytes(segment)
+            with self.changed:
+                self.changed.wait_for(lambda: self.closed or self.ahead < READ_AHEAD_BYTES)
+                if self.closed:
+                    return
+                self.ahead += size
+            source = segment.out.source
+            with contextlib.suppress(OSError):
+                os.posix_fadvise(source.file.descriptor, source.start + segment.first * row_bytes(segment), size, os.POSIX_FADV_WILLNEED)
+
+    def close(self) -> None:
+        with self.changed:
+            self.closed = True
+            self.changed.notify()
 
 
 def row_bytes(segment: Segment) -> int:
@@ -129,19 +140,23 @@ def fill(
             failures.append(error)
 
     workers = [threading.Thread(target=run, daemon=True) for _ in range(threads if queue.items else 0)]
-    for worker in workers:
-        worker.start()
-    for job in jobs:
-        for span in job.spans:
-            at = 0
-            while at < span.size and not stop.is_set() and not failures:
-                count = min(span.size - at, 64 * 1024 * 1024)
-                copy_range(span.source, span.start + at, job.descriptor, job.data_start + span.target + at, count)
-                on_bytes(count)
-                at += count
-    for worker in workers:
-        while worker.is_alive():
-            worker.join(0.5)
+    reader = threading.Thread(target=queue.read_ahead, daemon=True)
+    for thread in (*workers, reader):
+        thread.start()
+    try:
+        for job in jobs:
+            for span in job.spans:
+                at = 0
+                while at < span.size and not stop.is_set() and not failures:
+                    count = min(span.size - at, 64 * 1024 * 1024)
+                    copy_range(span.source, span.start + at, job.descriptor, job.data_start + span.target + at, count)
+                    on_bytes(count)
+                    at += count
+        for worker in workers:
+            while worker.is_alive():
+                worker.join(0.5)
+    finally:
+        queue.close()
     if failures:
         raise failures[0]
     return watch
