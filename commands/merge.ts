@@ -4,9 +4,11 @@ import { defaultFolders } from "../src/config/defaults.ts";
 import { FettleError } from "../src/errors/fettle-error.ts";
 import { createLog } from "../src/log/log.ts";
 import { secretsOf } from "../src/log/mask.ts";
+import type { Coverage } from "../src/merge/merge-request.ts";
 import type { RecipeResult } from "../src/merge/run-recipe.ts";
 import { readModelSettings } from "../src/models/settings.ts";
 import { type Args, type Command, type Io, numberFlag, textFlag } from "./command.ts";
+import { describeCoverage } from "./coverage-table.ts";
 import { templatesOf } from "./merge-flags.ts";
 import { showMergeProgress } from "./merge-progress.ts";
 
@@ -85,8 +87,16 @@ async function tell({ reports, failures, fetched }: RecipeResult, args: Args, io
     const failed = failures.map(({ name, error }) => ({ name, error: errorToJson(error) }));
     io.out(`${JSON.stringify({ merges: reports, models, ...(first && { failed, error: errorToJson(first.error) }) })}\n`);
   } else for (const { out, written, upToDate } of reports) if (written || upToDate) io.out(`${out}\n`);
+  for (const { name, coverage } of args.flags["dryRun"] === true ? reports : []) talk(coverage.length > 0 ? [name, ...coverageLines(coverage)] : []);
   if (!first) return 0;
   const { formatError } = await import("../src/errors/print.ts");
-  for (const { error } of [first, ...others]) process.stderr.write(`${formatError(error, process.stderr.columns ?? 80)}\n`);
+  for (const { error } of [first, ...others])
+    talk([formatError(error, process.stderr.columns ?? 80), ...coverageLines((error.details["coverage"] ?? []) as readonly Coverage[])]);
   return first.error.exitCode;
+}
+
+const coverageLines = (coverage: readonly Coverage[]) => (coverage.length > 0 ? describeCoverage(coverage).map((row) => `    ${row}`) : []);
+
+function talk(lines: readonly string[]): void {
+  for (const line of lines) process.stderr.write(`${line}\n`);
 }

@@ -12,8 +12,7 @@ import type { OutputDtype, OutputFormat } from "./merge-request.ts";
 import { isPlain, type MergeTemplate, type TemplateLora } from "./merge-template.ts";
 import { loraKeys, type RecipeTemplate, templateKeys, templates as templatesSchema } from "./recipe-schema.ts";
 
-export interface RecipeOptions {
-  readonly cwd: string;
+export interface OutputOptions {
   /** Outputs begin here. */
   readonly outDir: string;
   /** For templates that do not say it themselves. */
@@ -23,12 +22,21 @@ export interface RecipeOptions {
   readonly plain?: boolean;
 }
 
+export interface RecipeOptions extends OutputOptions {
+  readonly cwd: string;
+}
+
 /**
  * Reads templates.json, or the same as YAML; relative paths begin at its folder. Templates with nothing to merge are left out.
  * Throws `merge.invalid-recipe` with every mistake and its place.
  */
 export function loadRecipe(path: string, options: RecipeOptions): MergeTemplate[] {
-  const { tree, value } = readTree(path, options.cwd);
+  return openRecipe(path, options.cwd)(options);
+}
+
+/** The same for several outputs of one file, which is read and checked once. */
+export function openRecipe(path: string, cwd: string): (options: OutputOptions) => MergeTemplate[] {
+  const { tree, value } = readTree(path, cwd);
   const nested: Path = tree.kind === "map" && tree.entries.has("templates") ? ["templates"] : [];
   const parsed = templatesSchema.safeParse(nested.length > 0 ? (value as { templates: unknown }).templates : value);
   const found: Diagnostic[] = [];
@@ -39,10 +47,12 @@ export function loadRecipe(path: string, options: RecipeOptions): MergeTemplate[
   found.push(...misspelt(tree, nested));
   if (found.length > 0) throw asError(found);
   const entries = parsed.success ? named(parsed.data) : [];
-  const from = dirname(isAbsolute(path) ? path : join(options.cwd, path));
-  const all = entries.map(([name, one]) => toTemplate(name, one, from, options));
-  refuseSameOutputs(all, tree, nested);
-  return options.plain ? all : all.filter((one) => !isPlain(one));
+  const from = dirname(isAbsolute(path) ? path : join(cwd, path));
+  return (options) => {
+    const all = entries.map(([name, one]) => toTemplate(name, one, from, options));
+    refuseSameOutputs(all, tree, nested);
+    return options.plain ? all : all.filter((one) => !isPlain(one));
+  };
 }
 
 function readTree(path: string, cwd: string): { tree: Tree; value: unknown } {
@@ -122,7 +132,7 @@ function named(parsed: z.output<typeof templatesSchema>): (readonly [string, Rec
   return parsed.map((one, index) => [one.name ?? `template-${index + 1}`, one]);
 }
 
-function toTemplate(name: string, one: RecipeTemplate, from: string, options: RecipeOptions): MergeTemplate {
+function toTemplate(name: string, one: RecipeTemplate, from: string, options: OutputOptions): MergeTemplate {
   const format = one.format ?? options.format ?? "single";
   const fallback = `${name.replaceAll(/[^\w.-]+/g, "-").replace(/^\.+/, "")}${format === "single" ? ".safetensors" : ""}`;
   const out = one.output ?? fallback;

@@ -129,4 +129,8 @@ function toError({ code, reason, hint, missing, details }: Extract<HelperLine, {
 }
 
 const failed = (reason: string, hint?: string, details?: Readonly<Record<string, unknown>>, code: HelperErrorCode = "merge.failed"): FettleError =>
-  new FettleError(code, `Cannot merge: ${reason.replace(/\.$/, "")}.`, { ...(hint !== undefined && { hint }), ...(details && { details }) });
+  // A reason may hold names from files that anybody made.
+  new FettleError(code, `Cannot merge: ${reason.replaceAll(/\p{Cc}/gu, "\u{FFFD}").replace(/\.$/, "")}.`, {
+    ...(hint !== undefined && { hint }),
+    ...(details && { details }),
+  });

@@ -1,7 +1,7 @@
 import type { OutputDtype, OutputFormat } from "../merge/merge-request.ts";
 import { type MergeTemplate, recipeId } from "../merge/merge-template.ts";
 import { lookAtMerged } from "../merge/merged-stamp.ts";
-import { loadRecipe } from "../merge/recipe.ts";
+import { openRecipe } from "../merge/recipe.ts";
 
 /** What `fettle merge` may have been told by flags; the recipe's own words come first. */
 const formats: readonly OutputFormat[] = ["single", "diffusers"];
@@ -47,5 +47,6 @@ async function firstOf(variants: readonly MergeTemplate[]): Promise<FoundMerged>
 
 /** Every template in each form that it may lie there in; the folders' order comes first. */
 function variantsOf({ file, cwd, mergedDirs }: MergedPlaces): MergeTemplate[] {
-  return mergedDirs.flatMap((outDir) => formats.flatMap((format) => dtypes.flatMap((dtype) => loadRecipe(file, { cwd, outDir, format, dtype, plain: true }))));
+  const templates = openRecipe(file, cwd);
+  return mergedDirs.flatMap((outDir) => formats.flatMap((format) => dtypes.flatMap((dtype) => templates({ outDir, format, dtype, plain: true }))));
 }

@@ -86,6 +86,22 @@ test("a thousand and more LoRAs fit into a request", () => {
   assert.deepEqual(readTensor(join(folder, "of-many/many.safetensors"), weight).map(Math.round), [13, 122, 27, 244]);
 });
 
+test("what matches nothing is shown in a table, and its names cannot write on the terminal", () => {
+  const other = writeTensors("other.safetensors", {
+    [`${key}.lora_down.weight`]: { shape: [1, 2], values: [1, 10] },
+    [`${key}.lora_up.weight`]: { shape: [2, 1], values: [2, 4] },
+    "lora_unet_\u001b[2Jnowhere.lora_down.weight": { shape: [1, 2], values: [1, 10] },
+    "lora_unet_\u001b[2Jnowhere.lora_up.weight": { shape: [2, 1], values: [2, 4] },
+  });
+  const { code, err } = fettle(["--base", base, "--lora", other, "--out", "never.safetensors"]);
+  assert.equal(code, 1);
+  assert.match(err, /LoRA +matched +types +not matched\n +other\.safetensors +unet 1 +LoRA 1 +1: lora_unet_.\[2Jnowhere\n/u);
+  assert.equal(err.includes("\u001b[2J"), false);
+  const dry = fettle(["--base", base, "--lora", lora, "--out", "never.safetensors", "--dry-run"]);
+  assert.deepEqual([dry.code, dry.out], [0, ""]);
+  assert.match(dry.err, /lora\.safetensors +unet 1 +LoRA 1 +none/);
+});
+
 test("failures have codes and leave nothing behind", () => {
   const failing = (args: readonly string[], env?: Record<string, string>) => {
     const { code, out } = fettle([...args, "--json"], env);
