@@ -34,7 +34,7 @@ export async function runMerge(request: MergeRequest, options: RunMergeOptions):
   const { allowUnmatched, dryRun, force, verify, threads } = options;
   const asked = JSON.stringify({ ...request, allowUnmatched, dryRun, force, verify, threads });
   using written = asked.length < longestArgument ? undefined : writeDown(asked);
-  const talk = await converse([options.python, "-B", join(helper, "merge.py"), written?.path ?? asked], options);
+  const talk = await converse([options.python, join(helper, "merge.py"), written?.path ?? asked], options);
   if (talk.failure) throw talk.failure;
   const { plan, done, errors } = talk;
   if (!plan || (!dryRun && !done)) throw failed(`the helper ended without a result: ${errors.trim().split("\n").at(-1) ?? "no message"}`);

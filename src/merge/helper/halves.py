@@ -42,21 +42,20 @@ def f16_to_f32(raw: numpy.ndarray, out: numpy.ndarray, scratch: Scratch) -> None
 
 
 def f32_to_small(values: numpy.ndarray, out: numpy.ndarray, mantissa: int, bias: int, scratch: Scratch) -> None:
-    """Any format with subnormals and fewer bits than float32; `out` is unsigned. Magnitudes must be at most the format's largest, and stand in
-    scratch's "bits" already, where `largest` leaves them. Adding 2^(exponent + bits too many) leaves just the wanted bits of the mantissa, rounded
-    by the adder, and with the exponent never below the smallest normal one, subnormals come out of the same sum. Few passes: each costs."""
+    """Any format with subnormals and fewer bits than float32; `out` is unsigned. `values` are what `take_signs` left, at most the format's
+    largest, and are used up. Adding 2^(exponent + bits too many) leaves just the wanted bits of the mantissa, rounded by the adder, and with the
+    exponent never below the smallest normal one, subnormals come out of the same sum. Few passes and few buffers: each costs."""
     count, shift = len(values), 23 - mantissa
-    rounded, power, part, sign = (scratch.get(name, count) for name in ("bits", "power", "part", "sign"))
+    power, sign = scratch.get("power", count), scratch.get("sign", count)
+    part = scratch.get("part", count).view(out.dtype)[:count]
     numpy.bitwise_and(values.view(numpy.uint32), numpy.uint32(0x7F800000), out=power)
     numpy.maximum(power, numpy.uint32((128 - bias) << 23), out=power)
     numpy.add(power, numpy.uint32(shift << 23), out=power)
-    numpy.add(rounded.view(numpy.float32), power.view(numpy.float32), out=rounded.view(numpy.float32))
-    numpy.copyto(out, rounded, casting="unsafe")
+    numpy.add(values, power.view(numpy.float32), out=values)
+    numpy.copyto(out, values.view(numpy.uint32), casting="unsafe")
     numpy.right_shift(power, shift, out=power)
-    part = part.view(out.dtype)[:count]
     numpy.copyto(part, power, casting="unsafe")
     numpy.add(out, part, out=out)
-    numpy.signbit(values, out=sign)
     numpy.copyto(part, sign.view(numpy.uint8))
     width = 8 * out.itemsize
     numpy.left_shift(part, width - 1, out=part)
@@ -65,8 +64,9 @@ def f32_to_small(values: numpy.ndarray, out: numpy.ndarray, mantissa: int, bias:
 
 
 def f32_to_f16(values: numpy.ndarray, out: numpy.ndarray, scratch: Scratch) -> bool:
-    """False when there are values that float16 has as infinity or NaN."""
-    if not largest(values, scratch) < 65504:
+    """False when there are values that float16 has as infinity or NaN; `values` are then as they were, else used up."""
+    if not take_signs(values, scratch) < 65504:
+        numpy.negative(values, out=values, where=scratch.get("sign", len(values)))
         with numpy.errstate(over="ignore"):
             numpy.copyto(out.view(numpy.float16), values, casting="unsafe")
         return False
@@ -74,11 +74,11 @@ def f32_to_f16(values: numpy.ndarray, out: numpy.ndarray, scratch: Scratch) -> b
     return True
 
 
-def largest(values: numpy.ndarray, scratch: Scratch) -> float:
-    """The largest magnitude; NaN when there is one."""
-    magnitudes = scratch.get("bits", len(values)).view(numpy.float32)
-    numpy.abs(values, out=magnitudes)
-    return float(magnitudes.max(initial=0))
+def take_signs(values: numpy.ndarray, scratch: Scratch) -> float:
+    """Leaves magnitudes in `values` and the signs in scratch's "sign"; gives the largest magnitude, NaN when there is one."""
+    numpy.signbit(values, out=scratch.get("sign", len(values)))
+    numpy.abs(values, out=values)
+    return float(values.max(initial=0))
 
 
 def f32_to_bf16(values: numpy.ndarray, out: numpy.ndarray, scratch: Scratch) -> None:
@@ -98,9 +98,9 @@ def f32_to_bf16(values: numpy.ndarray, out: numpy.ndarray, scratch: Scratch) -> 
 def f32_to_f8(values: numpy.ndarray, out: numpy.ndarray, dtype: str, scratch: Scratch) -> None:
     mantissa, bias, not_a_number = (3, 7, 0x7F) if dtype == "F8_E4M3" else (2, 15, 0x7F)
     nan = numpy.isnan(values)
-    if not largest(values, scratch) <= LARGEST[dtype]:
-        values = numpy.clip(numpy.where(nan, 0, values), -LARGEST[dtype], LARGEST[dtype]).astype(numpy.float32)
-        largest(values, scratch)
+    if not take_signs(values, scratch) <= LARGEST[dtype]:
+        values[nan] = 0
+        numpy.minimum(values, numpy.float32(LARGEST[dtype]), out=values)
     f32_to_small(values, out.view(numpy.uint8), mantissa, bias, scratch)
     if nan.any():
         out.view(numpy.uint8)[nan] = not_a_number
@@ -140,7 +140,7 @@ def decode_into(raw: numpy.ndarray, dtype: str, out: numpy.ndarray, scratch: Scr
 
 
 def encode_into(values: numpy.ndarray, dtype: str, out: numpy.ndarray, scratch: Scratch) -> bool:
-    """False when the output may hold infinities or NaN."""
+    """False when the output may hold infinities or NaN. `values` may be used up, unless it is False."""
     if dtype == "F16":
         return f32_to_f16(values, out, scratch)
     if dtype == "BF16":
@@ -163,5 +163,5 @@ def decode(raw: bytes | bytearray | memoryview, dtype: str) -> numpy.ndarray:
 def encode(values: numpy.ndarray, dtype: str) -> numpy.ndarray:
     """float32 values (flat) in a format; a new array of NUMPY_TYPES[dtype]."""
     out = numpy.empty(len(values), NUMPY_TYPES[dtype])
-    encode_into(values, dtype, out, Scratch())
+    encode_into(values.copy(), dtype, out, Scratch())
     return out

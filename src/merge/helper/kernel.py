@@ -48,7 +48,7 @@ class Kernel:
         numpy.add(weights, delta, out=weights)
 
     def encode(self, values: numpy.ndarray, dtype: str, raw: numpy.ndarray) -> bool:
-        """False when the output may hold infinities or NaN."""
+        """False when the output may hold infinities or NaN. `values` may be used up, unless it is False."""
         return encode_into(values, dtype, raw.view(NUMPY_TYPES[dtype]), self.scratch)
 
 

@@ -22,7 +22,6 @@ ENDINGS = {
     ".reshape_weight": "reshape_weight", ".oft_diag": "oft_diag",
     ".weight": "ia3",
 }  # fmt: skip
-ORDERED = sorted(ENDINGS, key=len, reverse=True)
 
 # Beginning of a module's name → part of the model.
 PARTS = {
@@ -38,10 +37,11 @@ IGNORED = ("bundle_emb.", "lora_te1_text_projection.", "lora_te_text_projection.
 
 def split_name(name: str) -> tuple[str | None, str]:
     """(factor, module); factor None when the ending is unknown."""
-    for ending in ORDERED:
-        if name.endswith(ending):
-            module = name.removesuffix(ending)
-            return ENDINGS[ending], module
+    old = name.rfind("_lora.")
+    parts = name.rsplit(".", 3)
+    for ending in (name[old:] if old >= 0 else "", *("." + ".".join(parts[-count:]) for count in (3, 2, 1) if len(parts) > count)):
+        if ending in ENDINGS:
+            return ENDINGS[ending], name[: len(name) - len(ending)]
     return None, name
 
 

@@ -42,6 +42,10 @@ def run(request: Request, say: Say, stop: threading.Event) -> None:
         raise Refusal("a base weight without other checkpoints would only scale the model", code="merge.invalid-recipe")
     blend = Blend(base, request.base_weight, terms)
     changes, loras, coverages = plan_changes(base, request.loras, allow_unmatched=request.allow_unmatched)
+    models = [base, *([base.beside] if base.beside else []), *(model for model, _ in terms)]
+    identifying = Identifying(request, {**{one.path: one.files for one in models}, **{one.path: [one.file] for one in loras}}, stop)
+    if not request.dry_run:
+        identifying.start()
     directory = shape_output(base, request)
     swap_vae(base, request, directory.files)
     jobs = plan_jobs(directory.files, changes, blend)
@@ -59,8 +63,6 @@ def run(request: Request, say: Say, stop: threading.Event) -> None:
     if request.dry_run:
         return
 
-    models = [base, *([base.beside] if base.beside else []), *(model for model, _ in terms)]
-    identifying = Identifying(request, {**{one.path: one.files for one in models}, **{one.path: [one.file] for one in loras}}, stop)
     if os.path.lexists(request.out) and not request.force:
         inputs = identifying.inputs()
         if is_done(request.out, recipe_of(request, inputs), request.recipe, folder=request.format == "diffusers"):
@@ -143,7 +145,6 @@ class Identifying(threading.Thread):
         self.request, self.opened, self.stop = request, opened, stop
         self.found: dict[str, dict[str, Any]] = {}
         self.failure: BaseException | None = None
-        self.start()
 
     def run(self) -> None:
         try:
