@@ -1,5 +1,6 @@
 import { basename } from "node:path";
 import type { Coverage } from "../src/merge/merge-request.ts";
+import { printable } from "../src/util/printable.ts";
 
 /** A row for each LoRA in columns: modules that found their weight by part, their types, how many found none and the first of these; below it the rest. */
 export function describeCoverage(coverage: readonly Coverage[]): string[] {
@@ -23,6 +24,3 @@ function counts(of: Readonly<Record<string, number>>): string {
 function rest({ idle = 0, skipped, note }: Coverage): string[] {
   return [...(idle > 0 ? [`${idle} change nothing: their strength or alpha is 0`] : []), ...skipped.map((text) => `skipped: ${text}`), ...(note ? [note] : [])];
 }
-
-/** Names come from files that anybody may have made. */
-const printable = (text: string): string => text.replaceAll(/\p{Cc}/gu, "\u{FFFD}");

@@ -1,3 +1,4 @@
+import { printable } from "../util/printable.ts";
 import { maskSecrets } from "../log/mask.ts";
 import { subjects } from "./check.ts";
 import type { Diagnosis } from "./run-checks.ts";
@@ -53,10 +54,4 @@ export function formatReport({ checks, summary }: Report): string {
   const { critical, warning, ok, notChecked } = summary;
   lines.push(`${critical} critical, ${warning} warning${warning === 1 ? "" : "s"}, ${ok} ok, ${notChecked} not checked`);
   return `${lines.join("\n")}\n`;
-}
-
-/** Paths and program output may hold anything; a report line stays one line and steers no terminal. */
-function printable(text: string): string {
-  // oxlint-disable-next-line no-control-regex
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, " ");
 }

@@ -6,6 +6,7 @@ import { isSecretName } from "../log/mask.ts";
 import { spawnChild } from "../supervise/child.ts";
 import { tell } from "../supervise/end-family.ts";
 import { LineSplitter } from "../supervise/line-splitter.ts";
+import { printable } from "../util/printable.ts";
 import { unpackFiles } from "../util/unpack-files.ts";
 import { helperFiles } from "./helper-files.ts";
 import { type HelperErrorCode, type HelperLine, helperErrorCodes, type MergeReport, type MergeRequest } from "./merge-request.ts";
@@ -130,7 +131,7 @@ function toError({ code, reason, hint, missing, details }: Extract<HelperLine, {
 
 const failed = (reason: string, hint?: string, details?: Readonly<Record<string, unknown>>, code: HelperErrorCode = "merge.failed"): FettleError =>
   // A reason may hold names from files that anybody made.
-  new FettleError(code, `Cannot merge: ${reason.replaceAll(/\p{Cc}/gu, "\u{FFFD}").replace(/\.$/, "")}.`, {
+  new FettleError(code, `Cannot merge: ${printable(reason).replace(/\.$/, "")}.`, {
     ...(hint !== undefined && { hint }),
     ...(details && { details }),
   });
