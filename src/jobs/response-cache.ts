@@ -17,6 +17,7 @@ export class ResponseCache {
   /** Oldest use first. */
   readonly #entries = new Map<string, number>();
   #sizeBytes = 0;
+  #lastUseMs = 0;
 
   constructor(dir: string, limits: ResponseCacheLimits) {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
@@ -43,8 +44,7 @@ export class ResponseCache {
     const path = this.#pathOf(key);
     try {
       if (statSync(path).size !== size) throw new Error("cut off");
-      const now = new Date();
-      utimesSync(path, now, now);
+      this.#stampUse(path);
     } catch {
       this.#remove(key);
       return undefined;
@@ -60,6 +60,7 @@ export class ResponseCache {
     const draft = join(this.#dir, `${randomUUID()}.part`);
     try {
       await copyFile(path, draft);
+      this.#stampUse(draft);
       await rename(draft, this.#pathOf(key));
     } catch {
       await rm(draft, { force: true }).catch(() => {});
@@ -69,6 +70,12 @@ export class ResponseCache {
     this.#add(key, sizeBytes);
     this.#trim();
     return true;
+  }
+
+  /** The next life reads the order from these times: two uses never share a millisecond, and none has the kernel's coarser clock. */
+  #stampUse(path: string): void {
+    this.#lastUseMs = Math.max(Date.now(), this.#lastUseMs + 1);
+    utimesSync(path, this.#lastUseMs / 1000, this.#lastUseMs / 1000);
   }
 
   #pathOf(key: string): string {

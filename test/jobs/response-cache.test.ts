@@ -56,6 +56,18 @@ test("Bounded in bytes and entries: what was used longest ago goes first", async
   assert.equal(new ResponseCache(place.dir, { maxBytes: 10, maxEntries: 9 }).find("a"), undefined);
 });
 
+test("The next life knows the order of uses that followed within a moment", async () => {
+  for (let round = 0; round < 50; round += 1) {
+    using place = createPlace();
+    const cache = new ResponseCache(place.dir, limits);
+    writeFileSync(place.file, "0123456789");
+    await cache.store("a", place.file, 10);
+    assert.ok(cache.find("a"));
+    await cache.store("b", place.file, 10);
+    assert.equal(new ResponseCache(place.dir, { ...limits, maxEntries: 1 }).find("a"), undefined, `round ${round}`);
+  }
+});
+
 test("What is damaged or half written is not used", async () => {
   using place = createPlace();
   const cache = new ResponseCache(place.dir, limits);
