@@ -43,6 +43,7 @@ import transformerNames from "./helper/transformer_names.py" with { type: "text"
 import unetNames from "./helper/unet_names.py" with { type: "text" };
 import vaeSwap from "./helper/vae_swap.py" with { type: "text" };
 import verify from "./helper/verify.py" with { type: "text" };
+import workers from "./helper/workers.py" with { type: "text" };
 import write from "./helper/write.py" with { type: "text" };
 
 export const helperFiles: Readonly<Record<string, string>> = {
@@ -84,6 +85,7 @@ export const helperFiles: Readonly<Record<string, string>> = {
   "unet_names.py": unetNames,
   "vae_swap.py": vaeSwap,
   "verify.py": verify,
+  "workers.py": workers,
   "write.py": write,
   "engine/checkpoints.py": engineCheckpoints,
   "engine/clip_merges.txt": clipMerges,

@@ -3,7 +3,7 @@ Whatever the number and rank of the LoRAs, a thread holds at most FACTOR_ELEMENT
 
 from __future__ import annotations
 
-import threading
+import os
 from dataclasses import dataclass, field
 
 import numpy
@@ -12,14 +12,29 @@ from blend import Blend
 from halves import FLOATS, LARGEST
 from kernel import Kernel
 from lora_adapters import Product, ReadRows, Rows
-from lora_file import Lora
 from plan import Change
 from refusal import Refusal
 from safetensors_file import ITEM_BYTES, read_into
 from shape import OutTensor
 
 FACTOR_ELEMENTS = 3 * 1024 * 1024
-one_at_a_time = threading.Lock()
+
+
+class OneAtATime:
+    """A lock that forked processes share: whoever has the byte of the pipe."""
+
+    def __init__(self) -> None:
+        self.taken, self.given = os.pipe()
+        os.write(self.given, b".")
+
+    def __enter__(self) -> None:
+        os.read(self.taken, 1)
+
+    def __exit__(self, *_: object) -> None:
+        os.write(self.given, b".")
+
+
+one_at_a_time = OneAtATime()
 """Held by whoever has factors of more than FACTOR_ELEMENTS in hand."""
 
 
@@ -45,9 +60,10 @@ class Segment:
 
 @dataclass
 class Watch:
-    """What the threads find out: which LoRAs have any weight that is not 0, and whether any byte really changed."""
+    """What the workers find out: which LoRAs have any weight that is not 0, and whether any byte really changed."""
 
-    active: set[Lora] = field(default_factory=set)
+    active: set[int] = field(default_factory=set)
+    """The `id` of each, which forked processes have in common."""
     changed: bool = False
 
 
@@ -89,7 +105,7 @@ class Piece:
                 up, down = down.T, up.T
             begin = place.module_first + self.segment.first - place.first
             if up.any() and down.any():
-                self.watch.active.add(change.lora)
+                self.watch.active.add(id(change.lora))
             own = up.shape[1]
             numpy.multiply(up[begin : begin + height], numpy.float32(change.scale), out=self.up[:, at : at + own])
             self.down[at : at + own] = down
@@ -112,8 +128,8 @@ class Piece:
         else:
             offset = place.module_first - place.first
             delta = self.rows(first + offset, last + offset, self.read)
-        if change.lora not in self.watch.active and delta.any():
-            self.watch.active.add(change.lora)
+        if id(change.lora) not in self.watch.active and delta.any():
+            self.watch.active.add(id(change.lora))
         if change.scale != 1:
             delta *= numpy.float32(change.scale)
         weights += delta.reshape(weights.shape)
@@ -143,7 +159,7 @@ def make_pieces(segment: Segment, blend: Blend, watch: Watch) -> list[Piece]:
 
 
 class Computer:
-    """One thread's worker."""
+    """One worker's arithmetic."""
 
     def __init__(self, kernel: Kernel, blend: Blend, watch: Watch) -> None:
         self.kernel, self.blend, self.watch = kernel, blend, watch

@@ -15,9 +15,7 @@ COLUMNS = 1280
 
 def estimate_ms(jobs: list[Job], kernel: type[Kernel], threads: int) -> int:
     elements = sum((one.last - one.first) * one.out.source.columns for job in jobs for one in job.segments)
-    products = sum(
-        (one.last - one.first) * one.out.source.columns * change.rank for job in jobs for one in job.segments for change in one.changes
-    )
+    products = sum((one.last - one.first) * one.out.source.columns * change.rank for job in jobs for one in job.segments for change in one.changes)
     each, flop = measure(kernel()) if elements else (0.0, 0.0)
     compute = (elements * each + products * flop) / max(1, threads)
     disk = 2 * sum(job.file.data_bytes for job in jobs) / DISK_BYTES_PER_SECOND

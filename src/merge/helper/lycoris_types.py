@@ -212,5 +212,3 @@ def glora(name: str, factors: dict[str, Tensor], scale: float) -> Adapter:
         return rows
 
     return Adapter(one_b.rows, two_b.columns, "GLoRA", scale, prepare)
-
-

@@ -75,7 +75,7 @@ def run(request: Request, say: Say, stop: threading.Event) -> None:
         inputs = identifying.inputs()  # some tenths of a second beside the opening; the header needs it
         recipe = recipe_of(request, inputs)
         create(target, jobs, directory, base, request, recipe)
-        watch = fill(jobs, blend, load, threads=request.threads, on_bytes=Progress(total, say), stop=stop)
+        watch = fill(jobs, blend, load, kernel=kernel, threads=request.threads, on_bytes=Progress(total, say), stop=stop)
         refuse_stopped(stop)
         refuse_idle(watch, loras, coverages, table)
         verified = {"verified": verify(jobs, blend, stop).to_json()} if request.verify else {}
@@ -102,7 +102,7 @@ def refuse_stopped(stop: threading.Event) -> None:
 def refuse_idle(watch: Watch, loras: list[Lora], coverages: list[Coverage], table: list[dict[str, Any]]) -> None:
     """A LoRA whose weights are all 0 was never trained, or its file is not what it seems."""
     for lora, one in zip(loras, coverages, strict=True):
-        if lora not in watch.active and one.idle < sum(one.matched.values()):
+        if id(lora) not in watch.active and one.idle < sum(one.matched.values()):
             raise Refusal(f"{one.path} changes nothing: all its weights are 0", details={"coverage": table}, code="merge.no-match")
     if watch.active and not watch.changed:
         raise Refusal("the LoRAs change nothing: what they add is below the precision of the output", details={"coverage": table}, code="merge.no-match")

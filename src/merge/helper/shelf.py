@@ -3,34 +3,44 @@
 from __future__ import annotations
 
 import marshal
+import os
 import struct
 import tempfile
-import threading
-from typing import Any
+from typing import Any, BinaryIO
 
 IN_MEMORY_BYTES = 4 * 1024 * 1024
+HEAD = struct.Struct("<I")
 
 
 class Shelf:
-    """`put` gives the place from which `get` takes a value of plain numbers, texts, tuples and dicts. Threads may share it."""
+    """`put` gives the place from which `get` takes a value of plain numbers, texts, tuples and dicts. Once all is put, threads and forked
+    processes may get."""
 
     def __init__(self) -> None:
-        self.file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - lives as long as the merge
-        self.end = 0
-        self.lock = threading.Lock()
+        self.latest = bytearray()
+        self.on_disk = 0
+        self.file: BinaryIO | None = None
 
     def put(self, value: Any) -> int:
         raw = marshal.dumps(value)
-        with self.lock:
-            at = self.end
-            self.file.seek(at)
-            self.file.write(struct.pack("<I", len(raw)) + raw)
-            self.end = at + 4 + len(raw)
+        at = self.on_disk + len(self.latest)
+        self.latest += HEAD.pack(len(raw)) + raw
+        if len(self.latest) >= IN_MEMORY_BYTES:
+            self.file = self.file or tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the merge
+            self.file.write(self.latest)
+            self.file.flush()
+            self.on_disk += len(self.latest)
+            self.latest.clear()
         return at
 
     def get(self, at: int) -> Any:
-        with self.lock:
-            self.file.seek(at)
-            (size,) = struct.unpack("<I", self.file.read(4))
-            raw = self.file.read(size)
-        return marshal.loads(raw)
+        (size,) = HEAD.unpack(self.read(at, HEAD.size))
+        return marshal.loads(self.read(at + HEAD.size, size))
+
+    def read(self, at: int, size: int) -> bytes:
+        """At a place, not from the file's own position, which forked processes would share."""
+        if at >= self.on_disk:
+            at -= self.on_disk
+            return bytes(self.latest[at : at + size])
+        assert self.file is not None
+        return os.pread(self.file.fileno(), size, at)

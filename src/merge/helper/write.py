@@ -1,4 +1,4 @@
-"""Fills the output's files: a few threads compute the segments, this one copies what lies between."""
+"""Fills the output's files: a few workers compute the segments, this thread copies what lies between."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy
 
 from blend import Blend
-from compute import Computer, Segment, Watch, Write
-from kernel import Kernel
+from compute import Segment, Watch, Write
 from output import copy_range, write_all
 from safetensors_file import ITEM_BYTES, TensorFile
 from shape import OutFile
+from workers import LoadKernel, Work, Worker, hire
 
 
 @dataclass(slots=True)
@@ -75,28 +75,28 @@ READ_AHEAD_BYTES = 64 * 1024 * 1024
 
 
 class Queue:
-    """Segments in file order. What the next ones will read is asked of the disk ahead, so that a base that is not cached is read while others
-    are computed."""
+    """Numbers of segments in file order. What the next ones will read is asked of the disk ahead, so that a base that is not cached is read while
+    others are computed."""
 
-    def __init__(self, jobs: list[Job]) -> None:
-        self.items = [(job, segment) for job in jobs for segment in job.segments]
+    def __init__(self, segments: list[Segment]) -> None:
+        self.segments = segments
         self.changed = threading.Condition()
         self.next = self.ahead = 0
         self.closed = False
 
-    def take(self) -> tuple[Job, Segment] | None:
+    def take(self) -> int | None:
         with self.changed:
-            if self.next == len(self.items):
+            if self.closed or self.next == len(self.segments):
                 return None
-            job, segment = self.items[self.next]
+            number = self.next
             self.next += 1
-            self.ahead -= read_bytes(segment)
+            self.ahead -= read_bytes(self.segments[number])
             self.changed.notify()
-            return job, segment
+            return number
 
     def read_ahead(self) -> None:
         """A thread's own loop, until `close`."""
-        for _, segment in self.items:
+        for segment in self.segments:
             size = read_bytes(segment)
             with self.changed:
                 self.changed.wait_for(lambda: self.closed or self.ahead < READ_AHEAD_BYTES)
@@ -121,27 +121,26 @@ def read_bytes(segment: Segment) -> int:
     return (segment.last - segment.first) * row_bytes(segment)
 
 
-def fill(
-    jobs: list[Job], blend: Blend, load: Callable[[], type[Kernel]], *, threads: int, on_bytes: Callable[[int], None], stop: threading.Event
-) -> Watch:
-    """The first failure of any thread is raised here. `load` may take its time: the copying goes on beside it."""
-    queue = Queue(jobs)
-    failures: list[BaseException] = []
+def fill(jobs: list[Job], blend: Blend, load: LoadKernel, *, kernel: str, threads: int, on_bytes: Callable[[int], None], stop: threading.Event) -> Watch:
+    """The first failure of any worker is raised here. `load` may take its time: the copying goes on beside it."""
     watch = Watch()
+    work: Work = [(segment, WriteTo(job, stop)) for job in jobs for segment in job.segments]
+    queue = Queue([segment for segment, _ in work])
+    workers = hire(work, blend, load, watch, count=threads, kernel=kernel)
+    failures: list[BaseException] = []
 
-    def run() -> None:
+    def run(worker: Worker) -> None:
         try:
-            computer = Computer(load()(), blend, watch)
-            while not stop.is_set() and not failures and (item := queue.take()) is not None:
-                job, segment = item
-                computer.run(segment, WriteTo(job, stop))
-                on_bytes(segment.size)
+            while not stop.is_set() and (number := queue.take()) is not None:
+                worker.run(number)
+                on_bytes(queue.segments[number].size)
         except BaseException as error:
             failures.append(error)
+            queue.close()
 
-    workers = [threading.Thread(target=run, daemon=True) for _ in range(threads if queue.items else 0)]
+    helpers = [threading.Thread(target=run, args=(worker,), daemon=True) for worker in workers]
     reader = threading.Thread(target=queue.read_ahead, daemon=True)
-    for thread in (*workers, reader):
+    for thread in (*helpers, reader):
         thread.start()
     try:
         for job in jobs:
@@ -152,11 +151,20 @@ def fill(
                     copy_range(span.source, span.start + at, job.descriptor, job.data_start + span.target + at, count)
                     on_bytes(count)
                     at += count
-        for worker in workers:
-            while worker.is_alive():
-                worker.join(0.5)
+        for thread in helpers:
+            while thread.is_alive() and not stop.is_set() and not failures:
+                thread.join(0.1)
+    except BaseException as error:
+        failures.insert(0, error)
     finally:
         queue.close()
-    if failures:
+        if stop.is_set() or failures:
+            for worker in workers:
+                worker.kill()
+        for thread in helpers:
+            thread.join()
+        for worker in workers:
+            worker.close()
+    if failures and not stop.is_set():
         raise failures[0]
     return watch
