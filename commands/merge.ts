@@ -31,7 +31,7 @@ export const command: Command = {
     { usage: "--verify", summary: "Afterwards look for NaN and Inf, and compute some tensors again" },
     { usage: "--cache <folder>", summary: "Where fetched models are kept; default: FETTLE_MODEL_CACHE, else models in the state folder" },
     { usage: "--python <path>", summary: "Python with numpy; default: FETTLE_PYTHON, else python3" },
-    { usage: "--threads <n>", summary: "Workers that compute, threads or processes; default: the CPUs, at most 4" },
+    { usage: "--threads <n>", summary: "Threads that compute; default: the CPUs, at most 4" },
   ],
   examples: [
     "fettle merge --base sdxl.safetensors --lora style.safetensors:0.8 --out merged.safetensors",

@@ -26,6 +26,8 @@ import loraNames from "./helper/lora_names.py" with { type: "text" };
 import lycorisTypes from "./helper/lycoris_types.py" with { type: "text" };
 import merge from "./helper/merge.py" with { type: "text" };
 import model from "./helper/model.py" with { type: "text" };
+import native from "./helper/native.py" with { type: "text" };
+import nativeCode from "./helper/native_code.py" with { type: "text" };
 import output from "./helper/output.py" with { type: "text" };
 import peftSettings from "./helper/peft_settings.py" with { type: "text" };
 import pickleFile from "./helper/pickle_file.py" with { type: "text" };
@@ -43,7 +45,6 @@ import transformerNames from "./helper/transformer_names.py" with { type: "text"
 import unetNames from "./helper/unet_names.py" with { type: "text" };
 import vaeSwap from "./helper/vae_swap.py" with { type: "text" };
 import verify from "./helper/verify.py" with { type: "text" };
-import workers from "./helper/workers.py" with { type: "text" };
 import write from "./helper/write.py" with { type: "text" };
 
 export const helperFiles: Readonly<Record<string, string>> = {
@@ -68,6 +69,8 @@ export const helperFiles: Readonly<Record<string, string>> = {
   "lycoris_types.py": lycorisTypes,
   "merge.py": merge,
   "model.py": model,
+  "native.py": native,
+  "native_code.py": nativeCode,
   "output.py": output,
   "peft_settings.py": peftSettings,
   "pickle_file.py": pickleFile,
@@ -85,7 +88,6 @@ export const helperFiles: Readonly<Record<string, string>> = {
   "unet_names.py": unetNames,
   "vae_swap.py": vaeSwap,
   "verify.py": verify,
-  "workers.py": workers,
   "write.py": write,
   "engine/checkpoints.py": engineCheckpoints,
   "engine/clip_merges.txt": clipMerges,

@@ -78,8 +78,8 @@ export interface HelperSettings {
   readonly hashInputs?: boolean;
   /** Threads that compute; default 2. */
   readonly threads?: number;
-  /** Default auto: torch where it is there and the work is worth its import. */
-  readonly kernel?: "auto" | "numpy" | "torch";
+  /** Default auto: machine code for the conversions where this machine allows it, else numpy. */
+  readonly kernel?: "auto" | "native" | "numpy";
 }
 
 /** One line of the helper's stdout. */
@@ -92,7 +92,7 @@ export type HelperLine =
       readonly changed: number;
       readonly sizeBytes: number;
       readonly touchedBytes: number;
-      readonly kernel: "numpy" | "torch";
+      readonly kernel: "native" | "numpy";
       /** Tensors of a single file that a diffusers directory has no place for; before them the components of the pipeline that are nowhere. */
       readonly leftOut: readonly string[];
       /** Tensors of a sum that another checkpoint lacks: they stay the base's own. */

@@ -1,13 +1,12 @@
-"""The merge helper whose workers hold before their first segment: each writes its pid into FOLDER/held and waits for FOLDER/go. Usage:
-held_merge.py FOLDER REQUEST. The smallest model is worth a fork here."""
+"""The merge helper whose threads hold before their first segment: each writes a line into FOLDER/held and waits for FOLDER/go, or for
+the merge's stop. Usage: held_merge.py FOLDER REQUEST."""
 
 from __future__ import annotations
 
-import os
 import sys
+import threading
 import time
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src/merge/helper"))
 folder = Path(sys.argv.pop(1))
@@ -17,18 +16,16 @@ import merge  # noqa: E402
 main = merge.main  # merge.py comes before numpy, which reads its settings
 
 import compute  # noqa: E402
-import workers  # noqa: E402
 
-workers.FORKING_PAYS_FROM = 0
 compute_it = compute.Computer.run
 
 
-def hold(self: compute.Computer, *work: Any) -> None:
+def hold(self: compute.Computer, segment: compute.Segment, write: compute.Write) -> None:
     with open(folder / "held", "a", encoding="ascii") as file:
-        file.write(f"{os.getpid()}\n")
-    while not (folder / "go").exists():
+        file.write(f"{threading.get_ident()}\n")
+    while not (write.stopped() or (folder / "go").exists()):
         time.sleep(0.002)
-    compute_it(self, *work)
+    compute_it(self, segment, write)
 
 
 compute.Computer.run = hold  # type: ignore[method-assign]

@@ -3,38 +3,23 @@ Whatever the number and rank of the LoRAs, a thread holds at most FACTOR_ELEMENT
 
 from __future__ import annotations
 
-import os
+import threading
 from dataclasses import dataclass, field
 
 import numpy
 
 from blend import Blend
 from halves import FLOATS, LARGEST
-from kernel import Kernel
+from kernel import CHUNK_ELEMENTS, Kernel
 from lora_adapters import Product, ReadRows, Rows
+from lora_file import Lora
 from plan import Change
 from refusal import Refusal
-from safetensors_file import ITEM_BYTES, read_into
+from safetensors_file import ITEM_BYTES, Tensor, read_into
 from shape import OutTensor
 
 FACTOR_ELEMENTS = 3 * 1024 * 1024
-
-
-class OneAtATime:
-    """A lock that forked processes share: whoever has the byte of the pipe."""
-
-    def __init__(self) -> None:
-        self.taken, self.given = os.pipe()
-        os.write(self.given, b".")
-
-    def __enter__(self) -> None:
-        os.read(self.taken, 1)
-
-    def __exit__(self, *_: object) -> None:
-        os.write(self.given, b".")
-
-
-one_at_a_time = OneAtATime()
+one_at_a_time = threading.Lock()
 """Held by whoever has factors of more than FACTOR_ELEMENTS in hand."""
 
 
@@ -60,10 +45,9 @@ class Segment:
 
 @dataclass
 class Watch:
-    """What the workers find out: which LoRAs have any weight that is not 0, and whether any byte really changed."""
+    """What the threads find out: which LoRAs have any weight that is not 0, and whether any byte really changed."""
 
-    active: set[int] = field(default_factory=set)
-    """The `id` of each, which forked processes have in common."""
+    active: set[Lora] = field(default_factory=set)
     changed: bool = False
 
 
@@ -105,7 +89,7 @@ class Piece:
                 up, down = down.T, up.T
             begin = place.module_first + self.segment.first - place.first
             if up.any() and down.any():
-                self.watch.active.add(id(change.lora))
+                self.watch.active.add(change.lora)
             own = up.shape[1]
             numpy.multiply(up[begin : begin + height], numpy.float32(change.scale), out=self.up[:, at : at + own])
             self.down[at : at + own] = down
@@ -114,10 +98,14 @@ class Piece:
     def drop(self) -> None:
         self.up = self.down = self.rows = self.read = None
 
-    def add(self, kernel: Kernel, weights: numpy.ndarray, first: int, last: int) -> None:
-        """Rows first…last of the tensor."""
+    def add(self, kernel: Kernel, total: numpy.ndarray, first: int, last: int, *, fresh: bool) -> None:
+        """What rows first…last of the tensor gain, to `total`, or in its place where that is `fresh`."""
         if self.up is not None and self.down is not None:
-            kernel.add_product(weights, self.up[first - self.segment.first : last - self.segment.first], self.down)
+            up = self.up[first - self.segment.first : last - self.segment.first]
+            if fresh:
+                numpy.matmul(up, self.down, out=total)
+            else:
+                numpy.add(total, kernel.product(up, self.down), out=total)
             return
         (change,), (adapter,) = self.changes, self.adapters
         assert self.rows is not None and self.read is not None
@@ -128,11 +116,15 @@ class Piece:
         else:
             offset = place.module_first - place.first
             delta = self.rows(first + offset, last + offset, self.read)
-        if id(change.lora) not in self.watch.active and delta.any():
-            self.watch.active.add(id(change.lora))
-        if change.scale != 1:
-            delta *= numpy.float32(change.scale)
-        weights += delta.reshape(weights.shape)
+        if change.lora not in self.watch.active and delta.any():
+            self.watch.active.add(change.lora)
+        delta = delta.reshape(total.shape)
+        if fresh:
+            numpy.multiply(delta, numpy.float32(change.scale), out=total)
+        else:
+            if change.scale != 1:
+                delta *= numpy.float32(change.scale)
+            total += delta
 
 
 def no_rows(first: int, last: int) -> numpy.ndarray:
@@ -159,7 +151,7 @@ def make_pieces(segment: Segment, blend: Blend, watch: Watch) -> list[Piece]:
 
 
 class Computer:
-    """One worker's arithmetic."""
+    """One thread's worker."""
 
     def __init__(self, kernel: Kernel, blend: Blend, watch: Watch) -> None:
         self.kernel, self.blend, self.watch = kernel, blend, watch
@@ -174,40 +166,58 @@ class Computer:
             self.run_pieces(segment, pieces, write)
 
     def run_pieces(self, segment: Segment, pieces: list[Piece], write: Write) -> None:
-        source = segment.out.source
+        out, kernel = segment.out, self.kernel
+        source, dtype = out.source, out.dtype
         turns = len(pieces) > 1 and sum(piece.elements for piece in pieces) > FACTOR_ELEMENTS
-        elements = self.kernel.chunk_elements * (4 if turns else 1)
-        step = segment.last - segment.first if segment.out.transposed else max(1, elements // max(1, source.columns))
+        elements = CHUNK_ELEMENTS * (4 if turns else 1)
+        step = segment.last - segment.first if out.transposed else max(1, elements // max(1, source.columns))
+        straight = bool(pieces) and out.is_copy and not self.blend.mixes(source)
         for first in range(segment.first, segment.last, step):
             if write.stopped():
                 return
             last = min(segment.last, first + step)
-            raw, weights = self.read(segment.out, first, last)
-            matrix = weights.reshape(last - first, source.columns)
-            for piece in pieces:
-                piece.load()
-                piece.add(self.kernel, matrix, first, last)
-                if turns:
-                    piece.drop()
-            if segment.out.transposed:
-                weights = numpy.ascontiguousarray(matrix.T).reshape(-1)
-            out = self.kernel.raw("out", len(weights), segment.out.dtype)
-            if not self.kernel.encode(weights, segment.out.dtype, out):
-                refuse_overflow(segment.out, weights, out)
-            if not self.watch.changed and segment.changes and (len(raw) != len(out) or not numpy.array_equal(raw, out)):
+            count = (last - first) * source.columns
+            before, after = self.read(source, first, last), kernel.raw("out", count, dtype)
+            values = self.delta(pieces, first, last, turns=turns).reshape(-1)
+            if straight:
+                finite = kernel.add(before, dtype, values, after)
+            else:
+                values = self.mix(out, before, values, first, last)
+                finite = kernel.encode(values, dtype, after)
+            if not finite:
+                refuse_overflow(out, values, after)
+            if not self.watch.changed and segment.changes and (len(before) != len(after) or not numpy.array_equal(before, after)):
                 self.watch.changed = True
-            write(out, segment.out_start + (first - segment.first) * source.columns * ITEM_BYTES[segment.out.dtype])
+            write(after, segment.out_start + (first - segment.first) * source.columns * ITEM_BYTES[dtype])
 
-    def read(self, out: OutTensor, first: int, last: int) -> tuple[numpy.ndarray, numpy.ndarray]:
-        """(the base's bytes, the sum's weights as float32)."""
-        source = out.source
-        count = (last - first) * source.columns
-        raw = self.kernel.raw("in", count, source.dtype)
+    def delta(self, pieces: list[Piece], first: int, last: int, *, turns: bool) -> numpy.ndarray:
+        """All that the pieces add, [rows, columns]; nothing without pieces."""
+        if not pieces:
+            return numpy.empty((0, 0), numpy.float32)
+        columns = pieces[0].segment.out.source.columns
+        total = self.kernel.floats("delta", (last - first) * columns).reshape(last - first, columns)
+        for piece in pieces:
+            piece.load()
+            piece.add(self.kernel, total, first, last, fresh=piece is pieces[0])
+            if turns:
+                piece.drop()
+        return total
+
+    def mix(self, out: OutTensor, raw: numpy.ndarray, delta: numpy.ndarray, first: int, last: int) -> numpy.ndarray:
+        """The base's bytes as float32, or the sum of checkpoints, plus the delta, in the output's order."""
+        columns = out.source.columns
+        weights = self.kernel.floats("weights", (last - first) * columns)
+        self.kernel.decode(raw, out.source.dtype, weights)
+        self.blend.add_terms(out.source, first, last, weights)
+        if delta.size:
+            numpy.add(weights, delta, out=weights)
+        return numpy.ascontiguousarray(weights.reshape(last - first, columns).T).reshape(-1) if out.transposed else weights
+
+    def read(self, source: Tensor, first: int, last: int) -> numpy.ndarray:
+        """The base's bytes."""
+        raw = self.kernel.raw("in", (last - first) * source.columns, source.dtype)
         read_into(source.file, memoryview(raw), source.start + first * source.columns * ITEM_BYTES[source.dtype])
-        weights = self.kernel.floats("weights", count)
-        self.kernel.decode(raw, source.dtype, weights)
-        self.blend.add_terms(source, first, last, weights)
-        return raw, weights
+        return raw
 
 
 class Write:

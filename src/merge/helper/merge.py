@@ -1,6 +1,6 @@
 """Fuses LoRAs into a checkpoint, tensor by tensor. Called by `fettle merge` with one argument: the request as JSON (request.py), "-" to
 read it from stdin, or a file that holds it. stdout is one JSON value a line: {"type": "plan" | "progress" | "done" | "error", …}; exit code 0, or 1 after
-an "error". Needs numpy only; torch is used where it is there and pays."""
+an "error". Needs numpy only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from typing import Any
 
 # Threads of ours share the work; BLAS must not start its own, and reads this once, when numpy is imported.
 os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
-os.environ["MKL_DISABLE_FAST_MM"] = "1"  # torch's MKL would keep buffers for each thread
 say_lock = threading.Lock()
 
 

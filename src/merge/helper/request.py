@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from block_weights import factor_of, parse_blocks
+from kernel import KERNELS
 from refusal import Refusal
 
 DTYPES = {"keep": None, "fp16": "F16", "bf16": "BF16", "fp32": "F32", "fp8_e4m3fn": "F8_E4M3", "fp8_e5m2": "F8_E5M2"}
@@ -78,6 +79,9 @@ def parse_request(raw: dict[str, Any]) -> Request:
     layout = raw.get("format") or "single"
     if layout not in ("single", "diffusers"):
         raise Refusal(f"the format {layout} is unknown", hint="Give single or diffusers.", code="merge.invalid-recipe")
+    kernel = raw.get("kernel") or "auto"
+    if kernel not in KERNELS:
+        raise Refusal(f"the kernel {kernel} is unknown", hint=f"Give one of {', '.join(KERNELS)}.", code="merge.invalid-recipe")
     hashes = {os.path.abspath(path): value for path, value in (raw.get("sha256") or {}).items()}
     return Request(
         base=os.path.abspath(raw["base"]),
@@ -101,7 +105,7 @@ def parse_request(raw: dict[str, Any]) -> Request:
         sync=raw.get("sync", True) is not False,
         hash_inputs=bool(raw.get("hashInputs")),
         threads=max(1, int(raw.get("threads") or 2)),
-        kernel=raw.get("kernel") or "auto",
+        kernel=kernel,
     )
 
 

@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from beside import take_along
@@ -16,7 +15,7 @@ from directory import Directory, plan_directory
 from done import MANIFEST, is_done, manifest
 from estimate import estimate_ms
 from identity import identify_files, metadata_of, recipe_of
-from kernel import load_ahead, load_kernel, name_kernel
+from kernel import choose_kernel
 from lora_file import Lora
 from model import Model, open_model, open_tensors, weight_files
 from output import Target
@@ -52,13 +51,12 @@ def run(request: Request, say: Say, stop: threading.Event) -> None:
     table = [one.to_json() for one in coverages]
     segments = [segment for job in jobs for segment in job.segments]
     total = sum(job.file.data_bytes for job in jobs)
-    kernel = name_kernel(request.kernel, sum((one.last - one.first) * one.out.source.columns for one in segments))
-    load = partial(load_kernel, kernel, needed=request.kernel == "torch")
+    kernel = choose_kernel(request.kernel)
     say(
         type="plan", kind=base.kind, tensors=sum(job.file.count for job in jobs), changed=len({id(one.out) for one in segments}),
-        sizeBytes=total, touchedBytes=sum(one.size for one in segments), kernel=kernel, leftOut=directory.left_out,
+        sizeBytes=total, touchedBytes=sum(one.size for one in segments), kernel=kernel.name, leftOut=directory.left_out,
         alone=blend.alone, coverage=table, files=[job.file.path for job in jobs],
-        **({"estimateMs": estimate_ms(jobs, load(), request.threads)} if request.dry_run else {}),
+        **({"estimateMs": estimate_ms(jobs, kernel, request.threads)} if request.dry_run else {}),
     )  # fmt: skip
     if request.dry_run:
         return
@@ -68,14 +66,12 @@ def run(request: Request, say: Say, stop: threading.Event) -> None:
         if is_done(request.out, recipe_of(request, inputs), request.recipe, folder=request.format == "diffusers"):
             say(type="done", out=request.out, upToDate=True, sizeBytes=total, afterMs=elapsed(began), inputs=inputs, sha256=known_hashes(inputs))
             return
-    if kernel == "torch":
-        load_ahead(load)
     target = Target(request.out, folder=request.format == "diffusers", size=total)
     try:
         inputs = identifying.inputs()  # some tenths of a second beside the opening; the header needs it
         recipe = recipe_of(request, inputs)
         create(target, jobs, directory, base, request, recipe)
-        watch = fill(jobs, blend, load, kernel=kernel, threads=request.threads, on_bytes=Progress(total, say), stop=stop)
+        watch = fill(jobs, blend, kernel, threads=request.threads, on_bytes=Progress(total, say), stop=stop)
         refuse_stopped(stop)
         refuse_idle(watch, loras, coverages, table)
         verified = {"verified": verify(jobs, blend, stop).to_json()} if request.verify else {}
@@ -102,7 +98,7 @@ def refuse_stopped(stop: threading.Event) -> None:
 def refuse_idle(watch: Watch, loras: list[Lora], coverages: list[Coverage], table: list[dict[str, Any]]) -> None:
     """A LoRA whose weights are all 0 was never trained, or its file is not what it seems."""
     for lora, one in zip(loras, coverages, strict=True):
-        if id(lora) not in watch.active and one.idle < sum(one.matched.values()):
+        if lora not in watch.active and one.idle < sum(one.matched.values()):
             raise Refusal(f"{one.path} changes nothing: all its weights are 0", details={"coverage": table}, code="merge.no-match")
     if watch.active and not watch.changed:
         raise Refusal("the LoRAs change nothing: what they add is below the precision of the output", details={"coverage": table}, code="merge.no-match")

@@ -13,8 +13,8 @@ HEAD = struct.Struct("<I")
 
 
 class Shelf:
-    """`put` gives the place from which `get` takes a value of plain numbers, texts, tuples and dicts. Once all is put, threads and forked
-    processes may get."""
+    """`put` gives the place from which `get` takes a value of plain numbers, texts, tuples and dicts. Once all is put, threads
+    may get."""
 
     def __init__(self) -> None:
         self.latest = bytearray()
@@ -38,7 +38,7 @@ class Shelf:
         return marshal.loads(self.read(at + HEAD.size, size))
 
     def read(self, at: int, size: int) -> bytes:
-        """At a place, not from the file's own position, which forked processes would share."""
+        """At a place, not from the file's own position, which threads share."""
         if at >= self.on_disk:
             at -= self.on_disk
             return bytes(self.latest[at : at + size])

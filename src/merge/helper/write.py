@@ -1,4 +1,4 @@
-"""Fills the output's files: a few workers compute the segments, this thread copies what lies between."""
+"""Fills the output's files: a few threads compute the segments, this thread copies what lies between."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy
 
 from blend import Blend
-from compute import Segment, Watch, Write
+from compute import Computer, Segment, Watch, Write
+from kernel import Kernel
 from output import copy_range, write_all
 from safetensors_file import ITEM_BYTES, TensorFile
 from shape import OutFile
-from workers import LoadKernel, Work, Worker, hire
 
 
 @dataclass(slots=True)
@@ -75,28 +75,28 @@ READ_AHEAD_BYTES = 64 * 1024 * 1024
 
 
 class Queue:
-    """Numbers of segments in file order. What the next ones will read is asked of the disk ahead, so that a base that is not cached is read while
-    others are computed."""
+    """Segments in file order. What the next ones will read is asked of the disk ahead, so that a base that is not cached is read while others
+    are computed."""
 
-    def __init__(self, segments: list[Segment]) -> None:
-        self.segments = segments
+    def __init__(self, jobs: list[Job]) -> None:
+        self.items = [(job, segment) for job in jobs for segment in job.segments]
         self.changed = threading.Condition()
         self.next = self.ahead = 0
         self.closed = False
 
-    def take(self) -> int | None:
+    def take(self) -> tuple[Job, Segment] | None:
         with self.changed:
-            if self.closed or self.next == len(self.segments):
+            if self.closed or self.next == len(self.items):
                 return None
-            number = self.next
+            job, segment = self.items[self.next]
             self.next += 1
-            self.ahead -= read_bytes(self.segments[number])
+            self.ahead -= read_bytes(segment)
             self.changed.notify()
-            return number
+            return job, segment
 
     def read_ahead(self) -> None:
         """A thread's own loop, until `close`."""
-        for segment in self.segments:
+        for _, segment in self.items:
             size = read_bytes(segment)
             with self.changed:
                 self.changed.wait_for(lambda: self.closed or self.ahead < READ_AHEAD_BYTES)
@@ -121,26 +121,26 @@ def read_bytes(segment: Segment) -> int:
     return (segment.last - segment.first) * row_bytes(segment)
 
 
-def fill(jobs: list[Job], blend: Blend, load: LoadKernel, *, kernel: str, threads: int, on_bytes: Callable[[int], None], stop: threading.Event) -> Watch:
-    """The first failure of any worker is raised here. `load` may take its time: the copying goes on beside it."""
-    watch = Watch()
-    work: Work = [(segment, WriteTo(job, stop)) for job in jobs for segment in job.segments]
-    queue = Queue([segment for segment, _ in work])
-    workers = hire(work, blend, load, watch, count=threads, kernel=kernel)
+def fill(jobs: list[Job], blend: Blend, kernel: type[Kernel], *, threads: int, on_bytes: Callable[[int], None], stop: threading.Event) -> Watch:
+    """The first failure of any thread is raised here."""
+    queue = Queue(jobs)
     failures: list[BaseException] = []
+    watch = Watch()
 
-    def run(worker: Worker) -> None:
+    def run() -> None:
         try:
-            while not stop.is_set() and (number := queue.take()) is not None:
-                worker.run(number)
-                on_bytes(queue.segments[number].size)
+            computer = Computer(kernel(), blend, watch)
+            while not stop.is_set() and (item := queue.take()) is not None:
+                job, segment = item
+                computer.run(segment, WriteTo(job, stop))
+                on_bytes(segment.size)
         except BaseException as error:
             failures.append(error)
             queue.close()
 
-    helpers = [threading.Thread(target=run, args=(worker,), daemon=True) for worker in workers]
+    workers = [threading.Thread(target=run, daemon=True) for _ in range(min(threads, len(queue.items)))]
     reader = threading.Thread(target=queue.read_ahead, daemon=True)
-    for thread in (*helpers, reader):
+    for thread in (*workers, reader):
         thread.start()
     try:
         for job in jobs:
@@ -151,20 +151,13 @@ def fill(jobs: list[Job], blend: Blend, load: LoadKernel, *, kernel: str, thread
                     copy_range(span.source, span.start + at, job.descriptor, job.data_start + span.target + at, count)
                     on_bytes(count)
                     at += count
-        for thread in helpers:
-            while thread.is_alive() and not stop.is_set() and not failures:
-                thread.join(0.1)
     except BaseException as error:
         failures.insert(0, error)
-    finally:
         queue.close()
-        if stop.is_set() or failures:
-            for worker in workers:
-                worker.kill()
-        for thread in helpers:
-            thread.join()
-        for worker in workers:
-            worker.close()
-    if failures and not stop.is_set():
+    for worker in workers:
+        while worker.is_alive():
+            worker.join(0.5)
+    queue.close()
+    if failures:
         raise failures[0]
     return watch

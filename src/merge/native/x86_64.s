@@ -1,0 +1,151 @@
+# float16 and bfloat16 to float32 and back, and sums, with AVX2 and F16C. Each function is one of
+#   int A_to_B(const void *from, void *to, size_t count)
+#   int A_add(const void *from, const float *delta, void *to, size_t count)       to = from + delta, in float32, rounded once
+# for a count that is a multiple of 16 and not 0. It rounds to nearest, ties to even; an answer other than 0 means that there are infinities or NaN, or
+# what float16 makes an infinity: their bits may not be numpy's. (bf16_to_f32 has none such.)
+.intel_syntax noprefix
+.text
+
+# ymm7 = what has all ones in its exponent, ymm6 = where such were seen
+.macro watch pattern
+    mov eax, \pattern
+    vmovd xmm7, eax
+    vpbroadcastd ymm7, xmm7
+    vpxor xmm6, xmm6, xmm6
+.endm
+
+.macro see size, value, scratch
+    vpand \scratch, ymm7, \value
+    vpcmpeq\size \scratch, \scratch, ymm7
+    vpor ymm6, ymm6, \scratch
+.endm
+
+# ymm0, ymm1 → 16 float16 at the address
+.macro store_f16 to
+    vcvtps2ph xmm2, ymm0, 0
+    vcvtps2ph xmm3, ymm1, 0
+    vinserti128 ymm2, ymm2, xmm3, 1
+    vmovups [\to], ymm2
+    see w, ymm2, ymm2
+.endm
+
+.macro round_bf16
+    mov eax, 0x7fff
+    vmovd xmm5, eax
+    vpbroadcastd ymm5, xmm5
+    mov eax, 1
+    vmovd xmm4, eax
+    vpbroadcastd ymm4, xmm4
+.endm
+
+.macro store_bf16 to
+    see d, ymm0, ymm2
+    see d, ymm1, ymm2
+    vpsrld ymm2, ymm0, 16
+    vpsrld ymm3, ymm1, 16
+    vpand ymm2, ymm2, ymm4
+    vpand ymm3, ymm3, ymm4
+    vpaddd ymm0, ymm0, ymm5
+    vpaddd ymm1, ymm1, ymm5
+    vpaddd ymm0, ymm0, ymm2
+    vpaddd ymm1, ymm1, ymm3
+    vpsrld ymm0, ymm0, 16
+    vpsrld ymm1, ymm1, 16
+    vpackusdw ymm0, ymm0, ymm1
+    vpermq ymm0, ymm0, 0xd8
+    vmovups [\to], ymm0
+.endm
+
+.macro load_bf16
+    vpmovzxwd ymm0, [rdi]
+    vpmovzxwd ymm1, [rdi + 16]
+    vpslld ymm0, ymm0, 16
+    vpslld ymm1, ymm1, 16
+.endm
+
+.globl f16_to_f32
+f16_to_f32:
+    watch 0x7c007c00
+1:  see w, [rdi], ymm1
+    vcvtph2ps ymm2, [rdi]
+    vcvtph2ps ymm3, [rdi + 16]
+    vmovups [rsi], ymm2
+    vmovups [rsi + 32], ymm3
+    add rdi, 32
+    add rsi, 64
+    sub rdx, 16
+    jnz 1b
+    jmp answer
+
+.globl f32_to_f16
+f32_to_f16:
+    watch 0x7c007c00
+1:  vmovups ymm0, [rdi]
+    vmovups ymm1, [rdi + 32]
+    store_f16 rsi
+    add rdi, 64
+    add rsi, 32
+    sub rdx, 16
+    jnz 1b
+    jmp answer
+
+.globl f16_add
+f16_add:
+    watch 0x7c007c00
+1:  vcvtph2ps ymm0, [rdi]
+    vcvtph2ps ymm1, [rdi + 16]
+    vaddps ymm0, ymm0, [rsi]
+    vaddps ymm1, ymm1, [rsi + 32]
+    store_f16 rdx
+    add rdi, 32
+    add rsi, 64
+    add rdx, 32
+    sub rcx, 16
+    jnz 1b
+    jmp answer
+
+.globl bf16_to_f32
+bf16_to_f32:
+    vpxor xmm6, xmm6, xmm6
+1:  load_bf16
+    vmovups [rsi], ymm0
+    vmovups [rsi + 32], ymm1
+    add rdi, 32
+    add rsi, 64
+    sub rdx, 16
+    jnz 1b
+    jmp answer
+
+.globl f32_to_bf16
+f32_to_bf16:
+    watch 0x7f800000
+    round_bf16
+1:  vmovups ymm0, [rdi]
+    vmovups ymm1, [rdi + 32]
+    store_bf16 rsi
+    add rdi, 64
+    add rsi, 32
+    sub rdx, 16
+    jnz 1b
+    jmp answer
+
+.globl bf16_add
+bf16_add:
+    watch 0x7f800000
+    round_bf16
+1:  load_bf16
+    vaddps ymm0, ymm0, [rsi]
+    vaddps ymm1, ymm1, [rsi + 32]
+    store_bf16 rdx
+    add rdi, 32
+    add rsi, 64
+    add rdx, 32
+    sub rcx, 16
+    jnz 1b
+
+answer:
+    xor eax, eax
+    vptest ymm6, ymm6
+    setnz al
+    vzeroupper
+    ret
