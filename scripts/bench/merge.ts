@@ -135,8 +135,6 @@ function report(samples: ReadonlyMap<string, readonly Sample[]>, { tiny, json, s
     bars.push(
       { what: "2 LoRAs ÷ cp", value: of("2 LoRAs", "wallS") / cp, atMost: 2.4 },
       { what: "1 LoRA ÷ cp", value: of("1 LoRA", "wallS") / cp, atMost: 1.7 },
-      { what: "2 LoRAs, numpy's conversions ÷ cp", value: of("2 LoRAs, numpy's conversions", "wallS") / cp, atMost: 3 },
-      { what: "1 LoRA, numpy's conversions ÷ cp", value: of("1 LoRA, numpy's conversions", "wallS") / cp, atMost: 2.2 },
       { what: "not cached ÷ cp", value: of("2 LoRAs, not cached", "wallS") / of("cp, not cached", "wallS"), atMost: 1.5 },
       { what: "directory ÷ file", value: of("2 LoRAs, diffusers directory", "wallS") / of("2 LoRAs", "wallS"), atMost: 1.3 },
     );

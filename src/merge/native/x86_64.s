@@ -2,7 +2,7 @@
 #   int A_to_B(const void *from, void *to, size_t count)
 #   int A_add(const void *from, const float *delta, void *to, size_t count)       to = from + delta, in float32, rounded once
 # for a count that is a multiple of 16 and not 0. It rounds to nearest, ties to even; an answer other than 0 means that there are infinities or NaN, or
-# what float16 makes an infinity: their bits may not be numpy's. (bf16_to_f32 has none such.)
+# what float16 makes an infinity: their bits may not be numpy's. (bf16_to_f32 always answers 0: its bits are right in any case.)
 .intel_syntax noprefix
 .text
 
