@@ -1,17 +1,14 @@
-"""Runs a command and prints {"wallS", "cpuS", "peakMiB", "code", "last"} as JSON: the time of the child and of its own children, the most that all
-of them held at once (resident bytes, what they share counted for each), and the last line of the child's stdout.
-Usage: merge_measure.py [--warm] [--cached FILE… | --cold FILE…] -- COMMAND…. The files are then in the page cache, or out of it; --warm touches
+"""Runs a command and prints {"wallS", "cpuS", "peakMiB", "code", "last"} as JSON: the child's own time and peak memory, and the last line of its
+stdout. Usage: merge_measure.py [--warm] [--cached FILE… | --cold FILE…] -- COMMAND…. The files are then in the page cache, or out of it; --warm touches
 all free memory first: a virtual machine may have given it back to its host, and then its first touch costs more than the copy that is measured."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import mmap
 import os
 import subprocess
 import sys
-import threading
 import time
 
 
@@ -34,28 +31,6 @@ def touch_free_memory() -> None:
         mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE).close()
 
 
-def held_bytes(pid: int) -> int:
-    """Resident now, by a process and all below it."""
-    total = 0
-    with contextlib.suppress(OSError):
-        with open(f"/proc/{pid}/statm", encoding="ascii") as file:
-            total = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as file:
-                total += sum(held_bytes(int(one)) for one in file.read().split())
-    return total
-
-
-class Watcher(threading.Thread):
-    def __init__(self, pid: int) -> None:
-        super().__init__(daemon=True)
-        self.pid, self.peak, self.ended = pid, 0, threading.Event()
-
-    def run(self) -> None:
-        while not self.ended.wait(0.05):
-            self.peak = max(self.peak, held_bytes(self.pid))
-
-
 end = sys.argv.index("--")
 flags, args = sys.argv[1:end], sys.argv[end + 1 :]
 for path in flags:
@@ -71,18 +46,14 @@ if "--warm" in flags:
 began = time.monotonic()
 child = subprocess.Popen(args, stdout=subprocess.PIPE)
 assert child.stdout is not None
-watcher = Watcher(child.pid)
-watcher.start()
 text = child.stdout.read()
 _, status, usage = os.wait4(child.pid, 0)
-watcher.ended.set()
-watcher.join()
 print(
     json.dumps(
         {
             "wallS": time.monotonic() - began,
             "cpuS": usage.ru_utime + usage.ru_stime,
-            "peakMiB": max(usage.ru_maxrss * 1024, watcher.peak) / 2**20,
+            "peakMiB": usage.ru_maxrss / 1024,
             "code": os.waitstatus_to_exitcode(status),
             "last": text.decode(errors="replace").strip().rpartition("\n")[2][-2000:],
         }

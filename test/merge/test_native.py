@@ -24,7 +24,7 @@ from kernel import Kernel, NativeKernel, choose_kernel
 from native_code import MACHINES
 from refusal import Refusal
 
-SMALL = {"F16": 2, "BF16": 2}
+SMALL = ("F16", "BF16")
 
 
 def wide_values() -> np.ndarray:

@@ -87,8 +87,10 @@ KERNELS = ("auto", "native", "numpy")
 
 def choose_kernel(wanted: str) -> type[Kernel]:
     """`wanted`: one of KERNELS."""
-    if wanted == "numpy" or (wanted == "auto" and native.functions() is None):
+    if wanted == "numpy":
         return Kernel
-    if native.functions() is None:
+    if native.functions() is not None:
+        return NativeKernel
+    if wanted == "native":
         raise Refusal("this machine has no native kernel", hint="Leave the kernel away: numpy does the same, slower.", code="merge.invalid-recipe")
-    return NativeKernel
+    return Kernel

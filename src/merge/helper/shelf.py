@@ -13,8 +13,7 @@ HEAD = struct.Struct("<I")
 
 
 class Shelf:
-    """`put` gives the place from which `get` takes a value of plain numbers, texts, tuples and dicts. Once all is put, threads
-    may get."""
+    """`put` gives the place from which `get` takes a value of plain numbers, texts, tuples and dicts. Once all is put, threads may get."""
 
     def __init__(self) -> None:
         self.latest = bytearray()

@@ -13,9 +13,11 @@
     movi v6.4s, #0
 .endm
 
-.macro watch_f32
+.macro watch_bf16
     movi v7.4s, #0x7f, lsl #24
     orr v7.4s, #0x80, lsl #16
+    movi v5.4s, #0x7f, msl #8
+    movi v4.4s, #1
     movi v6.4s, #0
 .endm
 
@@ -54,11 +56,6 @@
     shll2 v3.4s, v17.8h, #16
 .endm
 
-.macro round_bf16
-    movi v5.4s, #0x7f, msl #8
-    movi v4.4s, #1
-.endm
-
 .macro round_one value, scratch
     see 4s, \value, \scratch
     ushr \scratch\().4s, \value\().4s, #16
@@ -79,64 +76,54 @@
     st1 {v16.8h, v17.8h}, [\to], #32
 .endm
 
+.macro encoder kind
+.globl f32_to_\kind
+f32_to_\kind:
+    watch_\kind
+1:  ld1 {v0.4s, v1.4s, v2.4s, v3.4s}, [x0], #64
+    store_\kind x1
+    subs x2, x2, #16
+    b.ne 1b
+    b answer
+.endm
+
+.macro adder kind
+.globl \kind\()_add
+\kind\()_add:
+    watch_\kind
+1:  load_\kind
+    add_delta
+    store_\kind x2
+    subs x3, x3, #16
+    b.ne 1b
+    b answer
+.endm
+
+.macro store_f32
+    st1 {v0.4s, v1.4s, v2.4s, v3.4s}, [x1], #64
+    subs x2, x2, #16
+    b.ne 1b
+    b answer
+.endm
+
+encoder f16
+encoder bf16
+adder f16
+adder bf16
+
 .globl f16_to_f32
 f16_to_f32:
     watch_f16
 1:  load_f16
     see 8h, v16, v18
     see 8h, v17, v19
-    st1 {v0.4s, v1.4s, v2.4s, v3.4s}, [x1], #64
-    subs x2, x2, #16
-    b.ne 1b
-    b answer
-
-.globl f32_to_f16
-f32_to_f16:
-    watch_f16
-1:  ld1 {v0.4s, v1.4s, v2.4s, v3.4s}, [x0], #64
-    store_f16 x1
-    subs x2, x2, #16
-    b.ne 1b
-    b answer
-
-.globl f16_add
-f16_add:
-    watch_f16
-1:  load_f16
-    add_delta
-    store_f16 x2
-    subs x3, x3, #16
-    b.ne 1b
-    b answer
+    store_f32
 
 .globl bf16_to_f32
 bf16_to_f32:
     movi v6.4s, #0
 1:  load_bf16
-    st1 {v0.4s, v1.4s, v2.4s, v3.4s}, [x1], #64
-    subs x2, x2, #16
-    b.ne 1b
-    b answer
-
-.globl f32_to_bf16
-f32_to_bf16:
-    watch_f32
-    round_bf16
-1:  ld1 {v0.4s, v1.4s, v2.4s, v3.4s}, [x0], #64
-    store_bf16 x1
-    subs x2, x2, #16
-    b.ne 1b
-    b answer
-
-.globl bf16_add
-bf16_add:
-    watch_f32
-    round_bf16
-1:  load_bf16
-    add_delta
-    store_bf16 x2
-    subs x3, x3, #16
-    b.ne 1b
+    store_f32
 
 answer:
     umaxv s0, v6.4s

@@ -29,7 +29,12 @@
     see w, ymm2, ymm2
 .endm
 
-.macro round_bf16
+.macro watch_f16
+    watch 0x7c007c00
+.endm
+
+.macro watch_bf16
+    watch 0x7f800000
     mov eax, 0x7fff
     vmovd xmm5, eax
     vpbroadcastd ymm5, xmm5
@@ -56,6 +61,11 @@
     vmovups [\to], ymm0
 .endm
 
+.macro load_f16
+    vcvtph2ps ymm0, [rdi]
+    vcvtph2ps ymm1, [rdi + 16]
+.endm
+
 .macro load_bf16
     vpmovzxwd ymm0, [rdi]
     vpmovzxwd ymm1, [rdi + 16]
@@ -63,51 +73,37 @@
     vpslld ymm1, ymm1, 16
 .endm
 
-.globl f16_to_f32
-f16_to_f32:
-    watch 0x7c007c00
-1:  see w, [rdi], ymm1
-    vcvtph2ps ymm2, [rdi]
-    vcvtph2ps ymm3, [rdi + 16]
-    vmovups [rsi], ymm2
-    vmovups [rsi + 32], ymm3
-    add rdi, 32
-    add rsi, 64
-    sub rdx, 16
-    jnz 1b
-    jmp answer
-
-.globl f32_to_f16
-f32_to_f16:
-    watch 0x7c007c00
+.macro encoder kind
+.globl f32_to_\kind
+f32_to_\kind:
+    watch_\kind
 1:  vmovups ymm0, [rdi]
     vmovups ymm1, [rdi + 32]
-    store_f16 rsi
+    store_\kind rsi
     add rdi, 64
     add rsi, 32
     sub rdx, 16
     jnz 1b
     jmp answer
+.endm
 
-.globl f16_add
-f16_add:
-    watch 0x7c007c00
-1:  vcvtph2ps ymm0, [rdi]
-    vcvtph2ps ymm1, [rdi + 16]
+.macro adder kind
+.globl \kind\()_add
+\kind\()_add:
+    watch_\kind
+1:  load_\kind
     vaddps ymm0, ymm0, [rsi]
     vaddps ymm1, ymm1, [rsi + 32]
-    store_f16 rdx
+    store_\kind rdx
     add rdi, 32
     add rsi, 64
     add rdx, 32
     sub rcx, 16
     jnz 1b
     jmp answer
+.endm
 
-.globl bf16_to_f32
-bf16_to_f32:
-    vpxor xmm6, xmm6, xmm6
-1:  load_bf16
+.macro store_f32
     vmovups [rsi], ymm0
     vmovups [rsi + 32], ymm1
     add rdi, 32
@@ -115,33 +111,25 @@ bf16_to_f32:
     sub rdx, 16
     jnz 1b
     jmp answer
+.endm
 
-.globl f32_to_bf16
-f32_to_bf16:
-    watch 0x7f800000
-    round_bf16
-1:  vmovups ymm0, [rdi]
-    vmovups ymm1, [rdi + 32]
-    store_bf16 rsi
-    add rdi, 64
-    add rsi, 32
-    sub rdx, 16
-    jnz 1b
-    jmp answer
+encoder f16
+encoder bf16
+adder f16
+adder bf16
 
-.globl bf16_add
-bf16_add:
-    watch 0x7f800000
-    round_bf16
+.globl f16_to_f32
+f16_to_f32:
+    watch_f16
+1:  see w, [rdi], ymm2
+    load_f16
+    store_f32
+
+.globl bf16_to_f32
+bf16_to_f32:
+    vpxor xmm6, xmm6, xmm6
 1:  load_bf16
-    vaddps ymm0, ymm0, [rsi]
-    vaddps ymm1, ymm1, [rsi + 32]
-    store_bf16 rdx
-    add rdi, 32
-    add rsi, 64
-    add rdx, 32
-    sub rcx, 16
-    jnz 1b
+    store_f32
 
 answer:
     xor eax, eax
